@@ -1,0 +1,34 @@
+"""luxdask registers, fuses and converts light-sheet images of Luxendo microscopes, on dask."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from luxdask.cluster import connect as connect
+    from luxdask.errors import LuxdaskError as LuxdaskError
+    from luxdask.io import open_experiment as open_experiment
+    from luxdask.tasks import Task as Task
+
+# Loaded on first use, so that `import luxdask` stays fast and touches no HDF5, dask or GPU library.
+_LAZY = {
+    "LuxdaskError": "luxdask.errors",
+    "Task": "luxdask.tasks",
+    "connect": "luxdask.cluster",
+    "open_experiment": "luxdask.io",
+}
+
+__all__ = ["LuxdaskError", "Task", "__version__", "connect", "open_experiment"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,179 @@
+"""Write `.lux.h5` images from many processes without a lock.
+
+One process creates the file with every chunk allocated; workers then put their chunks at the byte
+offsets from HDF5's own index. The result is an ordinary, uncompressed HDF5 file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from luxdask.errors import OutputError
+from luxdask.io.chunk_table import ChunkTable, chunk_table
+from luxdask.io.lux_reader import read_box
+from luxdask.model.geometry import Box, Shape, Vector, shape3
+from luxdask.model.levels import FULL, level_name, level_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+CHUNK = 64
+PAGE = 4096
+_seek_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class LuxWriter:
+    """One `.lux.h5` file with its pyramid; see `luxdask.io.writer.Writer`.
+
+    `metadata` is the JSON text for the dataset `metadata` and for the sidecar beside the file.
+    """
+
+    path: str
+    shape: Shape
+    spacing_um: Vector
+    levels: tuple[Shape, ...] = (FULL,)
+    metadata: str = "{}"
+
+    def create(self) -> None:
+        """Create the file and its sidecar; an existing file of this name is replaced."""
+        try:
+            _create_file(self)
+            write_json(sidecar_path(self.path), json.loads(self.metadata))
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot create the image: {error}") from error
+
+    def write(self, level: int, start: Shape, block: NDArray[np.uint16]) -> int:
+        """Store a block; chunks it covers only in part are written in part."""
+        table = chunk_table(self.path, level_name(self.levels[level]))
+        try:
+            return _write_block(table, start, block)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot write: {error}") from error
+
+    def read(self, level: int, box: Box) -> NDArray[np.uint16]:
+        """Voxels of a level."""
+        return read_box(self.path, level_name(self.levels[level]), box)
+
+
+def sidecar_path(path: str) -> Path:
+    """The JSON file beside an image (`X.json` for `X.lux.h5`)."""
+    name = Path(path).name
+    for suffix in (".part", ".h5", ".lux"):
+        name = name.removesuffix(suffix)
+    return Path(path).with_name(name + ".json")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file so that a reader sees the old or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def chunk_shape(shape: Shape) -> Shape:
+    """Chunk size of an image: 64 per axis, less where the image is thinner."""
+    return shape3([min(CHUNK, n) for n in shape])
+
+
+def _create_file(image: LuxWriter) -> None:
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_alignment(PAGE, PAGE)
+    access.set_libver_bounds(h5py.h5f.LIBVER_EARLIEST, h5py.h5f.LIBVER_LATEST)
+    Path(image.path).unlink(missing_ok=True)
+    file_id = h5py.h5f.create(os.fsencode(image.path), h5py.h5f.ACC_EXCL, fapl=access)
+    with h5py.File(file_id) as file:
+        for factor in image.levels:
+            _create_level(file, image, factor)
+        text = h5py.string_dtype("utf-8")
+        file.create_dataset("metadata", shape=(), dtype=text, data=image.metadata)
+
+
+def _create_level(file: h5py.File, image: LuxWriter, factor: Shape) -> None:
+    shape = level_shape(image.shape, factor)
+    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    create.set_chunk(chunk_shape(shape))
+    create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    create.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    name = level_name(factor)
+    space = h5py.h5s.create_simple(shape)
+    h5py.h5d.create(file.id, name.encode(), h5py.h5t.STD_U16LE, space, create)
+    spacing = np.multiply(image.spacing_um, factor).astype(np.float32)
+    file[name].attrs["element_size_um"] = spacing
+
+
+def _write_block(table: ChunkTable, start: Shape, block: NDArray[np.uint16]) -> int:
+    stop = shape3([s + n for s, n in zip(start, block.shape, strict=True)])
+    region = Box(start, stop)
+    written = 0
+    descriptor = os.open(table.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        for index in _chunks_of(region, table.chunk):
+            origin = shape3([i * c for i, c in zip(index, table.chunk, strict=True)])
+            part = region & Box(origin, shape3(np.add(origin, table.chunk).tolist()))
+            values = block[part.shift([-s for s in start]).slices]
+            inside = part.shift([-o for o in origin])
+            for offset, data in _pieces(values, inside, table, origin):
+                _put(descriptor, data, int(table.offsets[index]) + offset)
+                written += data.nbytes
+    finally:
+        os.close(descriptor)
+    return written
+
+
+def _chunks_of(region: Box, chunk: Shape) -> Iterator[tuple[int, ...]]:
+    ranges = (
+        range(a // c, -(-b // c)) for a, b, c in zip(region.start, region.stop, chunk, strict=True)
+    )
+    return product(*ranges)
+
+
+def _pieces(
+    values: NDArray[np.uint16], inside: Box, table: ChunkTable, origin: Shape
+) -> Iterator[tuple[int, NDArray[np.uint16]]]:
+    """Contiguous runs of bytes in one chunk: (offset from the chunk's start, voxels)."""
+    _, cy, cx = table.chunk
+    (z0, y0, x0), (z1, y1, x1) = inside.start, inside.stop
+    whole = [
+        a == 0 and (b == c or o + b == n)
+        for a, b, c, o, n in zip(
+            inside.start, inside.stop, table.chunk, origin, table.shape, strict=True
+        )
+    ]
+    if whole[1] and whole[2]:
+        padded = values
+        if (y1, x1) != (cy, cx):
+            padded = np.zeros((z1 - z0, cy, cx), dtype="<u2")
+            padded[:, :y1, :x1] = values
+        yield z0 * cy * cx * 2, np.ascontiguousarray(padded, dtype="<u2")
+        return
+    for z in range(z0, z1):
+        for y in range(y0, y1):
+            yield (
+                ((z * cy + y) * cx + x0) * 2,
+                np.ascontiguousarray(values[z - z0, y - y0], dtype="<u2"),
+            )
+
+
+def _put(descriptor: int, data: NDArray[np.uint16], offset: int) -> None:
+    view = data.data.cast("B")
+    if not hasattr(os, "pwrite"):
+        with _seek_lock:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        return
+    while view:
+        done = os.pwrite(descriptor, view, offset)
+        view, offset = view[done:], offset + done
