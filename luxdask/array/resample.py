@@ -1,0 +1,136 @@
+"""Rows of resampled voxels: copy, shift, trilinear and cubic, for uint16 volumes in one buffer.
+
+A volume lies at ``pool[start:]`` with row pitch `py` and plane pitch `pz`. A row function fills
+``row[:count]`` (float32) with the volume's values at ``origin + i * step`` (voxel coordinates,
+z, y, x). Callers make sure that every tap lies inside the buffer, so no loop checks bounds.
+Coordinates are reduced to the row's own base before they become float32: precision does not depend
+on where in a large volume a row lies.
+"""
+
+from __future__ import annotations
+
+from math import floor
+
+import numpy as np
+
+from luxdask.array.gather import trilinear_row
+from luxdask.array.jit import inlined, kernel
+
+SEGMENT = 128
+"""Voxels between two reductions of the coordinates: keeps float32 within 1e-5 voxel."""
+
+
+@kernel
+def copy_row(pool, start, row, count):  # type: ignore[no-untyped-def]
+    """Whole-voxel shift: the voxels from `start` on."""
+    for i in range(count):
+        row[i] = np.float32(pool[start + i])
+
+
+@kernel
+def shift_row(pool, start, pz, py, tz, ty, tx, row, count):  # type: ignore[no-untyped-def]
+    """Trilinear interpolation at constant fractions: the rows of a pure translation."""
+    z, y, x = np.float32(tz), np.float32(ty), np.float32(tx)
+    p00, p01 = pool[start:], pool[start + py :]
+    p10, p11 = pool[start + pz :], pool[start + pz + py :]
+    for i in range(count):
+        a = np.float32(p00[i])
+        b = np.float32(p01[i])
+        c = np.float32(p10[i])
+        d = np.float32(p11[i])
+        a += x * (np.float32(p00[i + 1]) - a)
+        b += x * (np.float32(p01[i + 1]) - b)
+        c += x * (np.float32(p10[i + 1]) - c)
+        d += x * (np.float32(p11[i + 1]) - d)
+        a += y * (b - a)
+        c += y * (d - c)
+        row[i] = a + z * (c - a)
+
+
+@inlined
+def lowest(position, step, count):  # type: ignore[no-untyped-def]
+    """Largest integer not above any coordinate of a row."""
+    return floor(min(position, position + step * (count - 1)))
+
+
+@kernel
+def linear_row(pool, start, pz, py, origin, step, row, count):  # type: ignore[no-untyped-def]
+    """Trilinear interpolation along any straight line through the volume."""
+    done = 0
+    while done < count:
+        n = min(SEGMENT, count - done)
+        z, y, x = (
+            origin[0] + step[0] * done,
+            origin[1] + step[1] * done,
+            origin[2] + step[2] * done,
+        )
+        bz, by, bx = lowest(z, step[0], n), lowest(y, step[1], n), lowest(x, step[2], n)
+        trilinear_row(  # type: ignore[call-arg]
+            pool.ctypes.data + 2 * (start + bz * pz + by * py + bx),
+            row.ctypes.data + 4 * done,
+            np.int32(n),
+            np.float32(z - bz),
+            np.float32(step[0]),
+            np.float32(y - by),
+            np.float32(step[1]),
+            np.float32(x - bx),
+            np.float32(step[2]),
+            np.int32(pz),
+            np.int32(py),
+        )
+        done += n
+
+
+@inlined
+def keys(t):  # type: ignore[no-untyped-def]
+    """The four weights of cubic convolution (Keys 1981, a = -0.5) at fraction `t`."""
+    w0 = ((np.float32(-0.5) * t + np.float32(1.0)) * t - np.float32(0.5)) * t
+    w1 = (np.float32(1.5) * t - np.float32(2.5)) * t * t + np.float32(1.0)
+    w2 = ((np.float32(-1.5) * t + np.float32(2.0)) * t + np.float32(0.5)) * t
+    w3 = (np.float32(0.5) * t - np.float32(0.5)) * t * t
+    return w0, w1, w2, w3
+
+
+@kernel
+def cubic_shift_row(  # type: ignore[no-untyped-def]
+    pool, start, pz, py, tz, ty, tx, row, line, count
+):
+    """Cubic convolution at constant fractions; `line` is scratch of count + 3 float32.
+
+    `start` is the voxel at the integer part of the first coordinate. Source: Keys 1981,
+    doi:10.1109/TASSP.1981.1163711.
+    """
+    wz, wy, wx = keys(np.float32(tz)), keys(np.float32(ty)), keys(np.float32(tx))
+    line[: count + 3] = 0
+    for j in range(4):
+        for k in range(4):
+            weight = wz[j] * wy[k]
+            if weight != 0:
+                source = pool[start + (j - 1) * pz + (k - 1) * py - 1 :]
+                for i in range(count + 3):
+                    line[i] += weight * np.float32(source[i])
+    for i in range(count):
+        row[i] = wx[0] * line[i] + wx[1] * line[i + 1] + wx[2] * line[i + 2] + wx[3] * line[i + 3]
+
+
+@kernel
+def cubic_row(pool, start, pz, py, origin, step, row, count):  # type: ignore[no-untyped-def]
+    """Cubic convolution (Keys 1981, a = -0.5) along any straight line through the volume."""
+    for i in range(count):
+        z, y, x = origin[0] + step[0] * i, origin[1] + step[1] * i, origin[2] + step[2] * i
+        bz, by, bx = floor(z), floor(y), floor(x)
+        wz, wy, wx = keys(np.float32(z - bz)), keys(np.float32(y - by)), keys(np.float32(x - bx))
+        base = start + (bz - 1) * pz + (by - 1) * py + bx - 1
+        total = np.float32(0)
+        for j in range(4):
+            plane = np.float32(0)
+            for k in range(4):
+                at = base + j * pz + k * py
+                plane += wy[k] * (
+                    wx[0] * np.float32(pool[at])
+                    + wx[1] * np.float32(pool[at + 1])
+                    + wx[2] * np.float32(pool[at + 2])
+                    + wx[3] * np.float32(pool[at + 3])
+                )
+            total += wz[j] * plane
+        row[i] = total

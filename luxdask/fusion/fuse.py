@@ -1,0 +1,134 @@
+"""Fuse the windows of several views into one block of output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from luxdask.fusion.rows import fuse_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from luxdask.model.geometry import Affine, Shape, Vector
+
+NO_RAMP = 1e9
+PAD = {"linear": 1, "cubic": 2}
+"""Voxels that a window must reach beyond the last coordinate, per interpolation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A view's image-quality map: (Z, Y, X) float32 weights, and where its cells lie."""
+
+    weights: NDArray[np.float32]
+    out_to_cell: Affine
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of a view that one block of output needs.
+
+    Attributes
+    ----------
+    voxels
+        (Z, Y, X) uint16, C-contiguous, reaching `PAD` voxels beyond what is interpolated.
+    out_to_window
+        Output voxel of the block -> voxel of the window.
+    lower, upper
+        Extent of the whole view in window voxels (its borders, not voxel centres).
+    blend_width
+        Blending width in window voxels per axis, 0 for none.
+    """
+
+    voxels: NDArray[np.uint16]
+    out_to_window: Affine
+    lower: Vector
+    upper: Vector
+    blend_width: Vector = (0.0, 0.0, 0.0)
+    quality: Quality | None = None
+
+
+def empty_windows(shapes: Sequence[Shape]) -> tuple[NDArray[np.uint16], list[NDArray[np.uint16]]]:
+    """One buffer for several windows, and a (Z, Y, X) view on each of them.
+
+    The buffer is one voxel longer than the windows, as the gathering interpolation needs.
+    """
+    sizes = [int(np.prod(s)) for s in shapes]
+    pool = np.empty(sum(sizes) + 1, dtype=np.uint16)
+    pool[-1] = 0
+    ends = np.cumsum(sizes)
+    parts = [pool[e - n : e].reshape(s) for e, n, s in zip(ends, sizes, shapes, strict=True)]
+    return pool, parts
+
+
+def fuse_windows(
+    windows: Sequence[Window],
+    pool: NDArray[np.uint16],
+    shape: Shape,
+    *,
+    interpolation: str = "linear",
+    blend: bool = False,
+    scale: float = 1.0,
+) -> NDArray[np.uint16]:
+    """Weighted mean of all views on a block of output voxels.
+
+    windows : views; their `voxels` are parts of `pool` (see `empty_windows`).
+    shape : (Z, Y, X) of the block.
+    interpolation : "linear" (trilinear) or "cubic" (Keys 1981, a = -0.5).
+    blend : weigh by the distance to the border of each view.
+    scale : factor on the result.
+    Returns a new uint16 array, 0 where no view covers; rounded to nearest, saturating.
+    """
+    out = np.empty(shape, dtype=np.uint16)
+    quality, cells, cell_maps = _quality_arrays(windows)
+    fuse_rows(
+        pool,
+        np.array([_offset(w.voxels, pool) for w in windows], dtype=np.int64),
+        np.array([w.voxels.strides[:2] for w in windows], dtype=np.int64).reshape(-1, 2) // 2,
+        _stack([w.out_to_window.to_array() for w in windows]),
+        np.array([list(zip(w.lower, w.upper, strict=True)) for w in windows]).reshape(-1, 3, 2),
+        np.array([_slopes(w.blend_width) for w in windows]).reshape(-1, 3),
+        blend,
+        quality,
+        cells,
+        cell_maps,
+        interpolation == "cubic",
+        scale,
+        out,
+    )
+    return out
+
+
+def _offset(part: NDArray[np.uint16], pool: NDArray[np.uint16]) -> int:
+    return int(part.ctypes.data - pool.ctypes.data) // 2
+
+
+def _stack(maps: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.stack(maps) if maps else np.empty((0, 3, 4))
+
+
+def _slopes(width: Vector) -> list[float]:
+    return [1.0 / w if w > 0 else NO_RAMP for w in width]
+
+
+def _quality_arrays(
+    windows: Sequence[Window],
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+    cells = np.full((len(windows), 4), -1, dtype=np.int64)
+    maps = np.zeros((len(windows), 3, 4))
+    parts: list[NDArray[np.float32]] = []
+    start = 0
+    for n, window in enumerate(windows):
+        if window.quality is not None:
+            weights = window.quality.weights
+            cells[n] = start, *weights.shape
+            maps[n] = window.quality.out_to_cell.to_array()
+            parts.append(np.ascontiguousarray(weights, dtype=np.float32).ravel())
+            start += weights.size
+    quality = np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
+    return quality, cells, maps

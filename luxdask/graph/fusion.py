@@ -1,0 +1,127 @@
+"""Fuse one chunk of output: what its task carries and what it does.
+
+Two faces of the same plan. `fuse_chunk` reads and fuses in a single task, which is what runs on a
+cluster; `read_part` and `fuse_read` are the same steps as separate tasks, whose edges a notebook
+can look at (`luxdask.graph.layer`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from luxdask.fusion.fuse import PAD, Quality, Window, empty_windows, fuse_windows
+from luxdask.graph.placement import part_of, quality_cells
+from luxdask.graph.quality import load_quality
+from luxdask.graph.read import read_window
+from luxdask.model.geometry import Affine, vector
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from luxdask.graph.params import FusionParams
+    from luxdask.graph.placement import Part, Placement
+    from luxdask.model.geometry import Box
+
+
+@dataclass(frozen=True, slots=True)
+class FuseJob:
+    """One chunk of output: everything a worker needs, in a few kilobytes.
+
+    `quality` names the file of each part's quality map, or None.
+    """
+
+    box: Box
+    parts: tuple[Part, ...]
+    params: FusionParams
+    quality: tuple[str | None, ...] = ()
+
+    @property
+    def peak_bytes(self) -> int:
+        """Memory that the chunk needs at most: windows, result, its pyramid and row buffers."""
+        windows = sum(part.window.size for part in self.parts) * 2
+        return windows + self.box.size * 2 * 8 // 7 + (16 << 20)
+
+
+def fuse_job(
+    box: Box,
+    placements: Sequence[Placement],
+    params: FusionParams,
+    quality: Sequence[str | None] = (),
+) -> FuseJob:
+    """Describe a chunk: the windows it needs of the views that overlap it."""
+    pad = PAD[params.interpolation]
+    files = quality or (None,) * len(placements)
+    found = [(part_of(p, box, pad), file) for p, file in zip(placements, files, strict=True)]
+    used = [(part, file) for part, file in found if part is not None]
+    return FuseJob(box, tuple(p for p, _ in used), params, tuple(f for _, f in used))
+
+
+def fuse_chunk(job: FuseJob) -> NDArray[np.uint16]:
+    """Read the windows of a chunk and fuse them."""
+    pool, parts = empty_windows([part.window.shape for part in job.parts])
+    for part, voxels in zip(job.parts, parts, strict=True):
+        read_window(part, voxels)
+    quality = [None if file is None else load_quality(file) for file in job.quality]
+    return _fuse(job, pool, parts, quality)
+
+
+def fuse_read(
+    job: FuseJob,
+    windows: Sequence[NDArray[np.uint16]],
+    quality: Sequence[NDArray[np.float32] | None],
+) -> NDArray[np.uint16]:
+    """Fuse windows that other tasks have read, weighted by maps that other tasks have made."""
+    pool, parts = empty_windows([part.window.shape for part in job.parts])
+    for voxels, window in zip(parts, windows, strict=True):
+        voxels[...] = window
+    return _fuse(job, pool, parts, quality)
+
+
+def read_part(part: Part) -> NDArray[np.uint16]:
+    """The window of one view for one chunk, as a task of its own."""
+    out = np.empty(part.window.shape, dtype=np.uint16)
+    read_window(part, out)
+    return out
+
+
+def _fuse(
+    job: FuseJob,
+    pool: NDArray[np.uint16],
+    parts: Sequence[NDArray[np.uint16]],
+    quality: Sequence[NDArray[np.float32] | None],
+) -> NDArray[np.uint16]:
+    windows = [
+        _window(part, voxels, job.box, weights)
+        for part, voxels, weights in zip(job.parts, parts, quality, strict=True)
+    ]
+    return fuse_windows(
+        windows,
+        pool,
+        job.box.shape,
+        interpolation=job.params.interpolation,
+        blend=job.params.blend,
+        scale=job.params.scale,
+    )
+
+
+def _window(
+    part: Part, voxels: NDArray[np.uint16], box: Box, weights: NDArray[np.float32] | None
+) -> Window:
+    placement, start = part.placement, np.array(part.window.start)
+    here = Affine.translation(box.start)
+    quality = None
+    if weights is not None:
+        quality = Quality(weights, quality_cells(placement) @ here)
+    return Window(
+        voxels,
+        Affine.translation(-start) @ placement.out_to_bin @ here,
+        vector(np.array(placement.lower) - start),
+        vector(np.array(placement.upper) - start),
+        placement.blend_width,
+        quality,
+    )

@@ -1,0 +1,150 @@
+"""A plan: all outputs of a task with their graphs, made without reading a voxel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from luxdask.graph.planned import plan_output, smaller
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from luxdask.graph.params import FusionParams
+    from luxdask.graph.planned import PlannedOutput
+    from luxdask.model.geometry import Shape, Vector
+    from luxdask.model.output import Output
+
+SPARE = 1.02
+"""Disk needed over the bytes of the images: metadata, main files, log."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSummary:
+    """One line of a plan."""
+
+    name: str
+    shape: Shape
+    spacing_um: Vector
+    n_views: int
+    n_chunks: int
+    size_bytes: int
+    view_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What a task will do and need; sizes in bytes, None where unknown."""
+
+    outputs: tuple[OutputSummary, ...]
+    n_tasks: int
+    chunk_vx: Shape
+    bytes_read: int
+    bytes_written: int
+    disk_needed_bytes: int
+    disk_free_bytes: int | None
+    peak_bytes_per_task: int
+    peak_bytes: int
+    folder: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All outputs of a task.
+
+    Attributes
+    ----------
+    outputs
+        Per output image: `.array` (lazy `xarray.DataArray`), `.output` (grid and views) and jobs.
+    slots
+        Tasks that will run at the same time, for the memory forecast.
+    copies
+        How often each voxel is stored (formats with images of their own).
+    notes
+        What is unusual: missing time points, and the like.
+    """
+
+    outputs: tuple[PlannedOutput, ...]
+    slots: int = 1
+    copies: int = 1
+    folder: str = ""
+    disk_free_bytes: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def summary(self) -> PlanSummary:
+        """Sizes, tasks, memory and disk; reading is estimated from a sample of the chunks."""
+        estimates = [p.estimate() for p in self.outputs]
+        written = sum(p.size_bytes for p in self.outputs) * self.copies
+        peak = max((e[1] for e in estimates), default=0)
+        return PlanSummary(
+            outputs=tuple(_summary(p) for p in self.outputs),
+            n_tasks=sum(len(p.table.covered) for p in self.outputs),
+            chunk_vx=self.outputs[0].chunks.chunk if self.outputs else (0, 0, 0),
+            bytes_read=sum(e[0] for e in estimates),
+            bytes_written=written,
+            disk_needed_bytes=int(written * SPARE),
+            disk_free_bytes=self.disk_free_bytes,
+            peak_bytes_per_task=peak,
+            peak_bytes=peak * self.slots,
+            folder=self.folder,
+            notes=self.notes,
+        )
+
+    def __str__(self) -> str:
+        s = self.summary()
+        lines = [
+            f"{o.name}: {o.shape} voxels (z, y, x), {o.n_views} views, "
+            f"{o.n_chunks} chunks, {o.size_bytes / 1e9:.3g} GB"
+            for o in s.outputs
+        ]
+        lines.append(
+            f"{s.n_tasks} tasks; reads {s.bytes_read / 1e9:.3g} GB, writes "
+            f"{s.bytes_written / 1e9:.3g} GB, at most {s.peak_bytes_per_task / 1e6:.0f} MB per task"
+        )
+        return "\n".join(lines)
+
+
+def make_plan(
+    outputs: Sequence[Output],
+    params: FusionParams,
+    *,
+    chunk_vx: Shape | None = None,
+    limit_bytes: int | None = None,
+) -> tuple[PlannedOutput, ...]:
+    """Plan every output; chunks shrink until one fits into `limit_bytes`, unless given.
+
+    Two outputs that would have one file name get different ones, by their number.
+    """
+    planned = []
+    for output in outputs:
+        one = plan_output(output, params, chunk_vx)
+        if chunk_vx is None and limit_bytes is not None:
+            one = smaller(one, limit_bytes)
+        planned.append(one)
+    return _distinct(planned)
+
+
+def _distinct(planned: list[PlannedOutput]) -> tuple[PlannedOutput, ...]:
+    counts = Counter(p.name for p in planned)
+    seen: Counter[str] = Counter()
+    out = []
+    for one in planned:
+        name = one.name
+        seen[name] += 1
+        out.append(one if counts[name] == 1 else one.numbered(seen[name]))
+    return tuple(out)
+
+
+def _summary(planned: PlannedOutput) -> OutputSummary:
+    output = planned.output
+    return OutputSummary(
+        planned.name,
+        output.grid.shape,
+        output.grid.spacing_um,
+        len(output.views),
+        len(planned.table.covered),
+        planned.size_bytes,
+        tuple(str(v.id) for v in output.views),
+    )

@@ -1,0 +1,224 @@
+"""One output of a plan: its chunks, which views each needs, and the jobs that make it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from luxdask.fusion.fuse import PAD
+from luxdask.graph.chunks import ChunkGrid, super_chunk
+from luxdask.graph.fusion import FuseJob, fuse_job
+from luxdask.graph.overlap import OverlapTable, overlap_table
+from luxdask.graph.placement import Placement, part_of, place_view
+from luxdask.graph.read import window_bytes_read
+from luxdask.graph.write import CoarsenJob, WriteJob
+from luxdask.io.names import output_stem
+from luxdask.model.geometry import shape3
+from luxdask.model.levels import level_factors, level_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+
+    from luxdask.graph.params import FusionParams
+    from luxdask.io.writer import Writer
+    from luxdask.model.geometry import Shape
+    from luxdask.model.output import Output
+
+STORED = 64
+SAMPLES = 256
+"""Chunks looked at for estimates of reading and memory; all where there are no more."""
+
+
+@dataclass(frozen=True)
+class PlannedOutput:
+    """An output image with everything that its tasks need, and no voxel read.
+
+    Placements of views are computed when a chunk first asks for them, so that compiling stays
+    linear in tiles and chunks.
+    """
+
+    output: Output
+    params: FusionParams
+    chunks: ChunkGrid
+    table: OverlapTable
+    suffix: str = ""
+    _placements: dict[int, Placement] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """File name without extension."""
+        return output_stem(self.output) + self.suffix
+
+    def numbered(self, number: int) -> PlannedOutput:
+        """The same output under a name of its own, where names of several are equal."""
+        return replace(self, suffix=f"_{number}")
+
+    @property
+    def weighs_quality(self) -> bool:
+        """Whether image-quality maps are needed."""
+        return self.params.quality_strength is not None
+
+    @property
+    def levels(self) -> tuple[Shape, ...]:
+        """Factors of the resolution pyramid."""
+        return level_factors(self.output.grid.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all levels on disk."""
+        shape = self.output.grid.shape
+        return sum(_stored_bytes(level_shape(shape, f)) for f in self.levels)
+
+    @cached_property
+    def array(self) -> xr.DataArray:
+        """The fused image, lazily: dims z, y, x with coordinates in µm."""
+        import xarray as xr
+
+        from luxdask.graph.layer import lazy_array
+
+        grid = self.output.grid
+        coords = {d: (d, grid.coordinates_um(a), {"units": "µm"}) for a, d in enumerate("zyx")}
+        return xr.DataArray(lazy_array(self), dims=("z", "y", "x"), coords=coords, name=self.name)
+
+    def placement(self, view: int) -> Placement:
+        """How a view lies on this output."""
+        if view not in self._placements:
+            views = self.output.views
+            self._placements[view] = place_view(views[view], self.output.grid, self.params)
+        return self._placements[view]
+
+    def views_of(self, chunk: int) -> list[int]:
+        """Views (numbers in the output) that give a chunk a window, in order."""
+        box, pad = self.chunks.box(chunk), PAD[self.params.interpolation]
+        return [
+            v
+            for v in self.table.views_of(chunk)
+            if part_of(self.placement(v), box, pad) is not None
+        ]
+
+    def job(self, chunk: int, quality_folder: str | None = None) -> FuseJob:
+        """What one chunk needs."""
+        views = self.table.views_of(chunk)
+        placements = [self.placement(v) for v in views]
+        files = tuple(self.quality_file(v, quality_folder) for v in views)
+        return fuse_job(self.chunks.box(chunk), placements, self.params, files)
+
+    def quality_file(self, view: int, folder: str | None) -> str | None:
+        """Where the quality map of a view is kept."""
+        if not self.weighs_quality or folder is None:
+            return None
+        return f"{folder}/{self.name}_{view}.npy"
+
+    def write_jobs(
+        self, number: int, writers: tuple[Writer, ...], quality_folder: str | None = None
+    ) -> Iterator[WriteJob]:
+        """One job per super-chunk that some view overlaps; the others stay 0 on disk."""
+        fine = self.stages[0]
+        shape = self.output.grid.shape
+        for chunk in self.table.covered.tolist():
+            job = self.job(chunk, quality_folder)
+            if job.parts:
+                yield WriteJob(number, chunk, shape, job, fine, writers)
+
+    @cached_property
+    def stages(self) -> tuple[tuple[Shape, ...], ...]:
+        """Levels by the stage that writes them; each stage starts from the last level before.
+
+        A level belongs to a stage while super-chunks hold whole rows of its stored chunks: then no
+        two tasks write into one page of the file.
+        """
+        shape, todo = self.output.grid.shape, list(self.levels)
+        stages = [_writable(todo, shape, self.chunks.chunk)]
+        todo = todo[len(stages[0]) - 1 :]
+        while len(todo) > 1:
+            base = todo[0]
+            relative = [shape3([f // b for f, b in zip(x, base, strict=True)]) for x in todo]
+            inner = _writable(relative, level_shape(shape, base), self.chunks.chunk)
+            stages.append(tuple(todo[: max(len(inner), 2)]))
+            todo = todo[len(stages[-1]) - 1 :]
+        return tuple(stages)
+
+    def coarsen_jobs(
+        self, number: int, stage: int, writers: tuple[Writer, ...]
+    ) -> Iterator[CoarsenJob]:
+        """Jobs of a later stage: coarser levels from the coarsest of the stage before."""
+        levels = self.stages[stage]
+        shape = self.output.grid.shape
+        grid = ChunkGrid(level_shape(shape, levels[0]), self.chunks.chunk)
+        source = self.levels.index(levels[0])
+        for chunk, box in enumerate(grid.boxes()):
+            yield CoarsenJob(number, stage, chunk, shape, box, source, levels, writers)
+
+    def shards(self) -> tuple[Shape, ...]:
+        """Per level the region that one task writes: the shard of formats that have shards."""
+        found: dict[Shape, Shape] = {}
+        for stage in self.stages:
+            base = stage[0]
+            for level in stage:
+                step = [f // b for f, b in zip(level, base, strict=True)]
+                part = [c // s for c, s in zip(self.chunks.chunk, step, strict=True)]
+                found.setdefault(level, shape3([max(1, p) for p in part]))
+        return tuple(found[level] for level in self.levels)
+
+    def estimate(self) -> tuple[int, int]:
+        """Input bytes read for the whole output, and the peak bytes of one task."""
+        covered = self.table.covered
+        if not len(covered):
+            return 0, 0
+        busiest = covered[np.argmax(np.diff(self.table.first)[covered])]
+        step = max(1, len(covered) // SAMPLES)
+        sample = covered[::step].tolist()
+        jobs = [self.job(chunk) for chunk in sample]
+        read = sum(window_bytes_read(part) for job in jobs for part in job.parts)
+        peak = max(job.peak_bytes for job in [*jobs, self.job(int(busiest))])
+        return round(read * len(covered) / len(sample)), peak
+
+
+def plan_output(
+    output: Output, params: FusionParams, chunk_vx: Shape | None = None
+) -> PlannedOutput:
+    """Divide an output into super-chunks and find the views that each one overlaps."""
+    to_out = output.grid.to_world.inverse()
+    placed = [(v.shape, to_out @ v.view_to_world) for v in output.views]
+    chunk = chunk_vx or _automatic_chunk(output, params)
+    chunks = ChunkGrid(output.grid.shape, chunk)
+    return PlannedOutput(output, params, chunks, overlap_table(placed, chunks))
+
+
+def smaller(planned: PlannedOutput, limit_bytes: int) -> PlannedOutput:
+    """The same output in super-chunks that need at most `limit_bytes`, as far as that goes."""
+    while planned.estimate()[1] > limit_bytes and max(planned.chunks.chunk) > STORED:
+        chunk = list(planned.chunks.chunk)
+        chunk[chunk.index(max(chunk))] //= 2
+        planned = plan_output(planned.output, planned.params, shape3(chunk))
+    return planned
+
+
+def _automatic_chunk(output: Output, params: FusionParams) -> Shape:
+    oblique = any(not v.view_to_world.is_axis_aligned() for v in output.views)
+    first = place_view(output.views[0], output.grid, params)
+    return super_chunk(output.grid.shape, oblique=oblique, source_factor=int(np.prod(first.factor)))
+
+
+def _writable(levels: list[Shape], shape: Shape, chunk: Shape) -> tuple[Shape, ...]:
+    """The leading levels of which a super-chunk writes whole rows of stored chunks."""
+    good = []
+    for factor in levels:
+        split = [n > c for n, c in zip(shape, chunk, strict=True)]
+        whole = [c % (f * STORED) == 0 for c, f in zip(chunk, factor, strict=True)]
+        planes = not split[0] or chunk[0] % factor[0] == 0
+        if not (planes and all(w or not s for w, s in zip(whole[1:], split[1:], strict=True))):
+            break
+        good.append(factor)
+    return tuple(good)
+
+
+def _stored_bytes(shape: Shape) -> int:
+    """Bytes of a level on disk: whole chunks."""
+    padded = [-(-n // min(STORED, n)) * min(STORED, n) for n in shape]
+    return int(np.prod(padded)) * 2
