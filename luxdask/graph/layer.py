@@ -20,10 +20,10 @@ from luxdask.graph.quality import estimate_quality
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from dask.typing import Key
+
     from luxdask.graph.fusion import FuseJob
     from luxdask.graph.planned import PlannedOutput
-
-    from dask.typing import Key
 
 
 class FusionLayer(Layer):
@@ -109,4 +109,4 @@ def lazy_array(planned: PlannedOutput) -> da.Array:
     name = f"fused-{tokenize(planned.output, planned.chunks, planned.params)}"
     graph = HighLevelGraph({name: FusionLayer(name, planned)}, {name: set()})
     meta = np.empty((0, 0, 0), dtype=np.uint16)
-    return da.Array(graph, name, planned.chunks.dask_chunks, meta=meta)  # type: ignore[no-untyped-call]
+    return da.Array(graph, name, planned.chunks.dask_chunks, meta=meta)

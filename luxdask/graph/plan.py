@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from luxdask.graph.planned import plan_output, smaller
+from luxdask.graph.planned import SAMPLES, plan_output, smaller
+from luxdask.io.names import output_stems
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from luxdask.graph.params import FusionParams
     from luxdask.graph.planned import PlannedOutput
-    from luxdask.model.geometry import Shape, Vector
+    from luxdask.model.geometry import Grid, Shape, Vector
     from luxdask.model.output import Output
 
 SPARE = 1.02
@@ -75,14 +75,14 @@ class Plan:
 
     def summary(self) -> PlanSummary:
         """Sizes, tasks, memory and disk; reading is estimated from a sample of the chunks."""
-        estimates = [p.estimate() for p in self.outputs]
+        most = max(2, SAMPLES // max(1, len(self.outputs)))
         written = sum(p.size_bytes for p in self.outputs) * self.copies
-        peak = max((e[1] for e in estimates), default=0)
+        peak = self.peak_bytes_per_task()
         return PlanSummary(
             outputs=tuple(_summary(p) for p in self.outputs),
             n_tasks=sum(len(p.table.covered) for p in self.outputs),
             chunk_vx=self.outputs[0].chunks.chunk if self.outputs else (0, 0, 0),
-            bytes_read=sum(e[0] for e in estimates),
+            bytes_read=sum(p.bytes_read(most) for p in self.outputs),
             bytes_written=written,
             disk_needed_bytes=int(written * SPARE),
             disk_free_bytes=self.disk_free_bytes,
@@ -91,6 +91,10 @@ class Plan:
             folder=self.folder,
             notes=self.notes,
         )
+
+    def peak_bytes_per_task(self) -> int:
+        """Memory that one task needs at the most."""
+        return max((p.peak_bytes(2) for p in self.outputs), default=0)
 
     def __str__(self) -> str:
         s = self.summary()
@@ -113,28 +117,17 @@ def make_plan(
     chunk_vx: Shape | None = None,
     limit_bytes: int | None = None,
 ) -> tuple[PlannedOutput, ...]:
-    """Plan every output; chunks shrink until one fits into `limit_bytes`, unless given.
-
-    Two outputs that would have one file name get different ones, by their number.
-    """
-    planned = []
-    for output in outputs:
-        one = plan_output(output, params, chunk_vx)
-        if chunk_vx is None and limit_bytes is not None:
-            one = smaller(one, limit_bytes)
+    """Plan every output; chunks shrink until one fits into `limit_bytes`, unless given."""
+    planned: list[PlannedOutput] = []
+    chosen: dict[Grid, Shape | None] = {}
+    for output, name in zip(outputs, output_stems(outputs), strict=True):
+        one = plan_output(output, params, name, chosen.get(output.grid, chunk_vx))
+        if output.grid not in chosen:
+            if chunk_vx is None and limit_bytes is not None:
+                one = smaller(one, limit_bytes)
+            chosen[output.grid] = one.chunks.chunk
         planned.append(one)
-    return _distinct(planned)
-
-
-def _distinct(planned: list[PlannedOutput]) -> tuple[PlannedOutput, ...]:
-    counts = Counter(p.name for p in planned)
-    seen: Counter[str] = Counter()
-    out = []
-    for one in planned:
-        name = one.name
-        seen[name] += 1
-        out.append(one if counts[name] == 1 else one.numbered(seen[name]))
-    return tuple(out)
+    return tuple(planned)
 
 
 def _summary(planned: PlannedOutput) -> OutputSummary:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,6 @@ from luxdask.graph.overlap import OverlapTable, overlap_table
 from luxdask.graph.placement import Placement, part_of, place_view
 from luxdask.graph.read import window_bytes_read
 from luxdask.graph.write import CoarsenJob, WriteJob
-from luxdask.io.names import output_stem
 from luxdask.model.geometry import shape3
 from luxdask.model.levels import level_factors, level_shape
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from luxdask.io.writer import Writer
     from luxdask.model.geometry import Shape
     from luxdask.model.output import Output
+    from luxdask.model.view import View
 
 STORED = 64
 SAMPLES = 256
@@ -38,6 +39,8 @@ SAMPLES = 256
 class PlannedOutput:
     """An output image with everything that its tasks need, and no voxel read.
 
+    `name` is its file name without extension.
+
     Placements of views are computed when a chunk first asks for them, so that compiling stays
     linear in tiles and chunks.
     """
@@ -46,17 +49,8 @@ class PlannedOutput:
     params: FusionParams
     chunks: ChunkGrid
     table: OverlapTable
-    suffix: str = ""
+    name: str
     _placements: dict[int, Placement] = field(default_factory=dict, repr=False, compare=False)
-
-    @property
-    def name(self) -> str:
-        """File name without extension."""
-        return output_stem(self.output) + self.suffix
-
-    def numbered(self, number: int) -> PlannedOutput:
-        """The same output under a name of its own, where names of several are equal."""
-        return replace(self, suffix=f"_{number}")
 
     @property
     def weighs_quality(self) -> bool:
@@ -109,10 +103,19 @@ class PlannedOutput:
         return fuse_job(self.chunks.box(chunk), placements, self.params, files)
 
     def quality_file(self, view: int, folder: str | None) -> str | None:
-        """Where the quality map of a view is kept."""
+        """Where the quality map of a view is kept; outputs that share a view share its map."""
         if not self.weighs_quality or folder is None:
             return None
-        return f"{folder}/{self.name}_{view}.npy"
+        source = self.output.views[view].source
+        digest = sha256(f"{source.path}\n{source.dataset}".encode()).hexdigest()[:24]
+        return f"{folder}/{digest}.npy"
+
+    def quality_jobs(self, folder: str) -> Iterator[tuple[View, str]]:
+        """Views whose maps are needed, and the file of each."""
+        for number, view in enumerate(self.output.views):
+            file = self.quality_file(number, folder)
+            if file is not None:
+                yield view, file
 
     def write_jobs(
         self, number: int, writers: tuple[Writer, ...], quality_folder: str | None = None
@@ -122,8 +125,7 @@ class PlannedOutput:
         shape = self.output.grid.shape
         for chunk in self.table.covered.tolist():
             job = self.job(chunk, quality_folder)
-            if job.parts:
-                yield WriteJob(number, chunk, shape, job, fine, writers)
+            yield WriteJob(number, chunk, shape, job, fine, writers)
 
     @cached_property
     def stages(self) -> tuple[tuple[Shape, ...], ...]:
@@ -147,12 +149,19 @@ class PlannedOutput:
         self, number: int, stage: int, writers: tuple[Writer, ...]
     ) -> Iterator[CoarsenJob]:
         """Jobs of a later stage: coarser levels from the coarsest of the stage before."""
-        levels = self.stages[stage]
-        shape = self.output.grid.shape
-        grid = ChunkGrid(level_shape(shape, levels[0]), self.chunks.chunk)
+        levels, shape = self.stages[stage], self.output.grid.shape
+        grid = self._coarse_grid(stage)
         source = self.levels.index(levels[0])
         for chunk, box in enumerate(grid.boxes()):
             yield CoarsenJob(number, stage, chunk, shape, box, source, levels, writers)
+
+    def coarsen_count(self, stage: int) -> int:
+        """Number of jobs of a later stage."""
+        return len(self._coarse_grid(stage))
+
+    def _coarse_grid(self, stage: int) -> ChunkGrid:
+        base = level_shape(self.output.grid.shape, self.stages[stage][0])
+        return ChunkGrid(base, self.chunks.chunk)
 
     def shards(self) -> tuple[Shape, ...]:
         """Per level the region that one task writes: the shard of formats that have shards."""
@@ -165,37 +174,43 @@ class PlannedOutput:
                 found.setdefault(level, shape3([max(1, p) for p in part]))
         return tuple(found[level] for level in self.levels)
 
-    def estimate(self) -> tuple[int, int]:
-        """Input bytes read for the whole output, and the peak bytes of one task."""
+    def sample(self, most: int) -> list[FuseJob]:
+        """Jobs of evenly spread chunks, and of the one with the most views."""
         covered = self.table.covered
         if not len(covered):
-            return 0, 0
+            return []
         busiest = covered[np.argmax(np.diff(self.table.first)[covered])]
-        step = max(1, len(covered) // SAMPLES)
-        sample = covered[::step].tolist()
-        jobs = [self.job(chunk) for chunk in sample]
+        step = max(1, -(-len(covered) // most))
+        return [self.job(chunk) for chunk in [*covered[::step].tolist(), int(busiest)]]
+
+    def bytes_read(self, most: int = SAMPLES) -> int:
+        """Input bytes read for the whole output, from a sample of its chunks."""
+        jobs = self.sample(most)[:-1]
         read = sum(window_bytes_read(part) for job in jobs for part in job.parts)
-        peak = max(job.peak_bytes for job in [*jobs, self.job(int(busiest))])
-        return round(read * len(covered) / len(sample)), peak
+        return round(read * len(self.table.covered) / max(1, len(jobs)))
+
+    def peak_bytes(self, most: int = 16) -> int:
+        """Memory that one task needs at the most."""
+        return max((job.peak_bytes for job in self.sample(most)), default=0)
 
 
 def plan_output(
-    output: Output, params: FusionParams, chunk_vx: Shape | None = None
+    output: Output, params: FusionParams, name: str, chunk_vx: Shape | None = None
 ) -> PlannedOutput:
     """Divide an output into super-chunks and find the views that each one overlaps."""
     to_out = output.grid.to_world.inverse()
     placed = [(v.shape, to_out @ v.view_to_world) for v in output.views]
     chunk = chunk_vx or _automatic_chunk(output, params)
     chunks = ChunkGrid(output.grid.shape, chunk)
-    return PlannedOutput(output, params, chunks, overlap_table(placed, chunks))
+    return PlannedOutput(output, params, chunks, overlap_table(placed, chunks), name)
 
 
 def smaller(planned: PlannedOutput, limit_bytes: int) -> PlannedOutput:
     """The same output in super-chunks that need at most `limit_bytes`, as far as that goes."""
-    while planned.estimate()[1] > limit_bytes and max(planned.chunks.chunk) > STORED:
+    while planned.peak_bytes() > limit_bytes and max(planned.chunks.chunk) > STORED:
         chunk = list(planned.chunks.chunk)
         chunk[chunk.index(max(chunk))] //= 2
-        planned = plan_output(planned.output, planned.params, shape3(chunk))
+        planned = plan_output(planned.output, planned.params, planned.name, shape3(chunk))
     return planned
 
 

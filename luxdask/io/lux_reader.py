@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import os
 import threading
-from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from luxdask.errors import ImageFileError
 from luxdask.io.chunk_table import ChunkTable, chunk_table, open_h5
-from luxdask.model.geometry import Box, shape3
+from luxdask.model.geometry import Box
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import h5py
     from numpy.typing import NDArray
 
+# Bytes read in one go. A 64³ chunk is half of it; larger chunks (contiguous images are one chunk)
+# are read in pieces, so that a small region of a large plane costs neither memory nor time.
+PIECE_BYTES = 1 << 20
 _seek_lock = threading.Lock()
+
+
+class _Run(NamedTuple):
+    """What one chunk contributes along one axis: its index, its voxels, and their place in out."""
+
+    chunk: int
+    start: int
+    stop: int
+    target: int
 
 
 def read_box(path: str, dataset: str, box: Box) -> NDArray[np.uint16]:
@@ -31,7 +44,8 @@ def read_into(path: str, dataset: str, box: Box, out: NDArray[np.uint16]) -> Non
     """Fill `out` (any strides, shape of `box`) with the voxels of a region.
 
     The region must lie inside the dataset. Chunks that were never written read as 0.
-    Raises `ImageFileError` naming the file where bytes are missing.
+    Raises `ImageFileError` naming the file where bytes are missing. Reading and copying release
+    the GIL, so threads scale.
     """
     table = chunk_table(path, dataset)
     if not (box & Box.of_shape(table.shape)) == box:
@@ -45,41 +59,80 @@ def read_into(path: str, dataset: str, box: Box, out: NDArray[np.uint16]) -> Non
 def _read_plain(table: ChunkTable, box: Box, out: NDArray[np.uint16]) -> None:
     descriptor = os.open(table.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
-        ranges = (
-            range(a // c, -(-b // c))
-            for a, b, c in zip(box.start, box.stop, table.chunk, strict=True)
-        )
-        for index in product(*ranges):
-            _read_chunk(descriptor, table, index, box, out)
+        _read_chunks(descriptor, table, box, out)
+    except OSError as error:
+        if isinstance(error, ImageFileError):
+            raise
+        raise ImageFileError(f"{table.path}: cannot read: {error}") from error
     finally:
         os.close(descriptor)
 
 
-def _read_chunk(
-    descriptor: int,
-    table: ChunkTable,
-    index: tuple[int, ...],
-    box: Box,
-    out: NDArray[np.uint16],
-) -> None:
-    """Copy one chunk's share of `box`; only the planes that are needed are read."""
-    origin = shape3([i * c for i, c in zip(index, table.chunk, strict=True)])
-    part = box & Box(origin, shape3(np.add(origin, table.chunk).tolist()))
-    target = out[part.shift([-s for s in box.start]).slices]
-    offset = int(table.offsets[index])
-    if offset < 0:
-        target[...] = 0
-        return
-    _, cy, cx = table.chunk
-    z0, y0, x0 = part.shift([-o for o in origin]).start
-    nz, ny, nx = part.shape
-    planes = np.empty((nz, cy, cx), dtype="<u2")
-    got = _get(descriptor, planes.data.cast("B"), offset + z0 * cy * cx * 2)
-    if got < planes.nbytes:
-        raise ImageFileError(
-            f"{table.path}: the file ends inside chunk {index}: truncated while copying?"
-        )
-    target[...] = planes[:, y0 : y0 + ny, x0 : x0 + nx]
+def _axis_runs(start: int, stop: int, chunk: int) -> Iterator[_Run]:
+    for index in range(start // chunk, -(-stop // chunk)):
+        origin = index * chunk
+        first, last = max(start, origin), min(stop, origin + chunk)
+        yield _Run(index, first - origin, last - origin, first - start)
+
+
+def _read_chunks(descriptor: int, table: ChunkTable, box: Box, out: NDArray[np.uint16]) -> None:
+    z_runs, y_runs, x_runs = (
+        tuple(_axis_runs(a, b, c)) for a, b, c in zip(box.start, box.stop, table.chunk, strict=True)
+    )
+    piece = _Piece(descriptor, table, out)
+    for z in z_runs:
+        for y in y_runs:
+            offsets = table.offsets[z.chunk, y.chunk].tolist()
+            for x in x_runs:
+                piece.copy_chunk(offsets[x.chunk], z, y, x)
+
+
+class _Piece:
+    """Copies chunk by chunk through one small buffer that stays in the processor's cache."""
+
+    def __init__(self, descriptor: int, table: ChunkTable, out: NDArray[np.uint16]) -> None:
+        _, cy, cx = table.chunk
+        self.descriptor, self.table, self.out = descriptor, table, out
+        self.row_bytes, self.plane_bytes = 2 * cx, 2 * cx * cy
+        self.planes = max(1, PIECE_BYTES // self.plane_bytes)
+        self.is_direct = out.dtype == np.dtype("<u2") and out.flags.c_contiguous
+        self.buffer = np.empty(0, dtype="<u2")
+        self.memory = memoryview(b"")
+
+    def copy_chunk(self, offset: int, z: _Run, y: _Run, x: _Run) -> None:
+        """Copy one chunk's share, some planes at a time."""
+        ny, nx = y.stop - y.start, x.stop - x.start
+        rows = self.out[:, y.target : y.target + ny, x.target : x.target + nx]
+        if offset < 0:
+            rows[z.target : z.target + z.stop - z.start] = 0
+            return
+        for first in range(z.start, z.stop, self.planes):
+            last = min(z.stop, first + self.planes)
+            target = rows[z.target + first - z.start : z.target + last - z.start]
+            self._copy_planes(offset + first * self.plane_bytes, last - first, y, x, target)
+
+    def _copy_planes(
+        self, offset: int, nz: int, y: _Run, x: _Run, target: NDArray[np.uint16]
+    ) -> None:
+        _, cy, cx = self.table.chunk
+        y0, y1 = (y.start, y.stop) if nz == 1 else (0, cy)
+        if self.is_direct and target.shape == (nz, y1 - y0, cx) and target.flags.c_contiguous:
+            self._fill(target.data.cast("B"), offset + y0 * self.row_bytes)
+            return
+        count = nz * (y1 - y0) * cx
+        if self.buffer.size < count:
+            self.buffer = np.empty(count, dtype="<u2")
+            self.memory = self.buffer.data.cast("B")
+        self._fill(self.memory[: 2 * count], offset + y0 * self.row_bytes)
+        planes = self.buffer[:count].reshape(nz, y1 - y0, cx)
+        target[...] = planes[:, y.start - y0 : y.stop - y0, x.start : x.stop]
+
+    def _fill(self, memory: memoryview, offset: int) -> None:
+        if _get(self.descriptor, memory, offset) < len(memory):
+            raise ImageFileError(
+                f"{self.table.path}: the file ends at or before byte {offset + len(memory)} of its "
+                "image, so it is truncated. Copy it again."
+            )
 
 
 def _get(descriptor: int, buffer: memoryview, offset: int) -> int:
@@ -89,8 +142,8 @@ def _get(descriptor: int, buffer: memoryview, offset: int) -> int:
             data = os.read(descriptor, len(buffer))
             buffer[: len(data)] = data
             return len(data)
-    done = 0
-    while done < len(buffer):
+    done = os.preadv(descriptor, [buffer], offset)
+    while 0 < done < len(buffer):
         got = os.preadv(descriptor, [buffer[done:]], offset + done)
         if got == 0:
             break

@@ -106,6 +106,8 @@ def _create_level(file: h5py.File, image: LuxWriter, factor: Shape) -> None:
     create.set_chunk(chunk_shape(shape))
     create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     create.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    # no creation time in the file: the same image is the same bytes
+    create.set_obj_track_times(False)
     name = level_name(factor)
     space = h5py.h5s.create_simple(shape)
     h5py.h5d.create(file.id, name.encode(), h5py.h5t.STD_U16LE, space, create)

@@ -26,12 +26,15 @@ class Output:
         The inputs to fuse, in the order of their identity; the first gives the names.
     separate_view
         Whether this is one view added separately beside the fused image.
+    group
+        Number of the box; the images of one box share main files.
     """
 
     mode: str
     grid: Grid
     views: tuple[View, ...]
     separate_view: bool = False
+    group: int = 0
 
     @property
     def time_point(self) -> int:

@@ -57,11 +57,11 @@ def outputs_of(
         views = [_whole_chunks(v) for v in views]
         reference = None if reference is None else _whole_chunks(reference)
     found: list[Output] = []
-    for group in group_views(views, layout.mode):
+    for number, group in enumerate(group_views(views, layout.mode)):
         anchor = anchor_of(group.views, reference)
         grid = output_grid(group.box, layout.sampling.spacing_um(anchor), anchor)
         for members in _images(group.views, layout):
-            found.extend(_with_separate(members, grid, layout))
+            found.extend(_with_separate(members, grid, layout, number))
     return tuple(found)
 
 
@@ -98,9 +98,11 @@ def _images(views: Sequence[View], layout: Layout) -> Iterator[tuple[View, ...]]
         yield tuple(sorted(sets[key], key=lambda v: v.id.sort_key))
 
 
-def _with_separate(views: tuple[View, ...], grid: Grid, layout: Layout) -> Iterator[Output]:
+def _with_separate(
+    views: tuple[View, ...], grid: Grid, layout: Layout, group: int
+) -> Iterator[Output]:
     prefix = MODES[layout.mode]
-    yield Output(prefix, grid, views)
+    yield Output(prefix, grid, views, group=group)
     if layout.views_separately:
         for view in views:
-            yield Output(prefix, grid, (view,), separate_view=True)
+            yield Output(prefix, grid, (view,), separate_view=True, group=group)

@@ -1,0 +1,61 @@
+# Everything runs in .venv, which the first target makes. Another interpreter: make test PYTHON=python3.12
+PYTHON ?= python3
+ARGS ?=
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+INSTALLED := .venv/.installed
+BENCH_INSTALLED := .venv/.installed-bench
+
+.PHONY: help demo test check bench clean
+
+help:
+	@echo "make demo    make a small experiment in ./demo, fuse it, and draw a picture of the result"
+	@echo "make test    run the tests             (make test ARGS='-k omezarr')"
+	@echo "make check   ruff, mypy and the import rules"
+	@echo "make bench   measure speed and memory, beside multiview-stitcher; results in benchmarks/out"
+	@echo "make clean   remove what these targets made, except .venv"
+
+demo: $(INSTALLED)
+	@$(BIN)/luxdask demo
+
+test: $(INSTALLED)
+	@$(BIN)/pytest -q $(ARGS)
+
+check: $(INSTALLED)
+	@echo "== ruff check";  $(BIN)/ruff check .
+	@echo "== ruff format"; $(BIN)/ruff format --check .
+	@echo "== mypy";        $(BIN)/mypy
+	@echo "== imports";     $(BIN)/lint-imports
+
+bench: $(BENCH_INSTALLED)
+	@mkdir -p benchmarks/out
+	@$(BIN)/pytest -q benchmarks -W default --benchmark-enable \
+		--benchmark-json=benchmarks/out/benchmarks.json $(ARGS)
+	@echo "== multiview-stitcher, 2 x 2 tiles of 128 x 512 x 512 from disk to disk"
+	@$(BIN)/python benchmarks/peer_fusion.py | tee benchmarks/out/peer_fusion.jsonl
+
+clean:
+	@rm -rf demo dist benchmarks/out .benchmarks .pytest_cache .mypy_cache .ruff_cache \
+		.import_linter_cache .hypothesis
+	@find luxdask tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The marker is written last, so an installation that was interrupted is taken up again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
+		f"luxdask needs Python 3.11 or later, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing luxdask and its tools into .venv; this takes a few minutes the first time"
+	@$(PIP) install -qq -c constraints.txt -e ".[dev]"
+	@# Its dependency python-javabridge needs a JDK to build; only the metadata classes are used.
+	@$(PIP) install -qq --no-deps -c constraints.txt python-bioformats \
+		|| echo "python-bioformats could not be installed: the tests that need it are skipped"
+	@touch $@
+
+$(BENCH_INSTALLED): $(INSTALLED)
+	@echo "Installing multiview-stitcher into .venv, for comparison"
+	@$(PIP) install -qq -c constraints.txt -e ".[bench]"
+	@touch $@

@@ -1,0 +1,108 @@
+"""`luxdask run`: run a task, or go on with a stopped one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from luxdask.cli.progress import progress_view
+from luxdask.cli.terminal import console, human_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from threading import Event
+    from types import FrameType
+
+    from luxdask.tasks import TaskResult
+
+
+def run(
+    task: Annotated[
+        str,
+        typer.Argument(help="The task file; or the folder of a stopped task, which then goes on."),
+    ],
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="threads, processes, local, or a scheduler's address; instead of compute.cluster."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes, instead of compute.n_workers.")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads per worker, instead of compute.threads_per_worker."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on in a failed task's folder as well.")
+    ] = False,
+    no_disk_check: Annotated[
+        bool, typer.Option("--no-disk-check", help="Start even where the disk looks too small.")
+    ] = False,
+) -> None:
+    """Run a task. Ctrl-C stops it gracefully; run its folder (ending in _S) to go on."""
+    from luxdask.tasks import Task
+
+    opened = Task.open(task, resume=resume)
+    compute = opened.config.compute
+    stop = threading.Event()
+    out = console()
+    with _graceful(stop, out), progress_view(out) as listener:
+        backend = _backend(
+            cluster or compute.cluster,
+            workers or compute.n_workers,
+            threads or compute.threads_per_worker,
+            compute.memory_limit_bytes,
+        )
+        result = opened.run(
+            cluster=backend, listeners=(listener,), stop=stop, check_disk=not no_disk_check
+        )
+    print_result(out, result)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("run")(run)
+
+
+def print_result(out: Any, result: TaskResult) -> None:
+    """Say where everything is."""
+    size = sum(p.stat().st_size for p in result.images if p.is_file())
+    rate = f", {result.voxels / result.seconds / 1e6:.0f} Mvoxel/s" if result.voxels else ""
+    out.print(f"Completed in {result.seconds:.1f} s{rate}: {result.folder}", markup=False)
+    out.print(f"  {len(result.images)} images, {human_bytes(size)}", markup=False)
+    for path in result.main_files:
+        out.print(f"  {path.name}", markup=False)
+
+
+def _backend(where: str, workers: int | None, threads: int | None, memory: int | None) -> Any:
+    from luxdask.cluster import connect
+
+    return connect(where, n_workers=workers, threads_per_worker=threads, memory_limit=memory)
+
+
+@contextmanager
+def _graceful(stop: Event, out: Any) -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into a graceful stop; a second one ends at once."""
+
+    def ask(number: int, _: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        out.print("Stopping: chunks under way are finished. Ctrl-C again stops at once.")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(s, ask) for s in signals]
+    try:
+        yield
+    finally:
+        for s, handler in zip(signals, before, strict=True):
+            signal.signal(s, handler)

@@ -1,0 +1,135 @@
+"""The executed face of a plan: a stream of dask tasks, one per super-chunk, made as they are sent.
+
+Later stages (coarse pyramid levels) of an image follow by themselves when its stage before is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dask.task_spec import Task
+
+from luxdask.graph.quality import save_quality
+from luxdask.graph.write import CoarsenJob, WriteJob, coarsen_chunk, write_chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from dask.typing import Key
+
+    from luxdask.graph.planned import PlannedOutput
+    from luxdask.graph.write import Receipt
+    from luxdask.io.writer import Writer
+
+
+@dataclass
+class _Pending:
+    """One image under way: its stage, and what is missing of it."""
+
+    writers: tuple[Writer, ...]
+    stage: int = 0
+    missing: int = 0
+    all_sent: bool = False
+
+
+class TaskStream:
+    """All write tasks of a plan that have no receipt yet; iterate once.
+
+    `writers(number)` makes the files of an output; it is called when its first task is due.
+    """
+
+    def __init__(
+        self,
+        outputs: Sequence[PlannedOutput],
+        writers: Callable[[int], tuple[Writer, ...]],
+        receipts: set[tuple[int, int, int]] | None = None,
+        quality_folder: str | None = None,
+    ) -> None:
+        self._outputs, self._writers = outputs, writers
+        self._receipts = receipts or set()
+        self._quality_folder = quality_folder
+        self._pending: dict[int, _Pending] = {}
+        self.total = sum(_task_count(p) for p in outputs)
+        self.done = 0
+
+    def __iter__(self) -> Iterator[Task]:
+        for number, planned in enumerate(self._outputs):
+            state = self._pending[number] = _Pending(self._writers(number))
+            jobs = planned.write_jobs(number, state.writers, self._quality_folder)
+            for job in jobs:
+                if self._is_new(job):
+                    state.missing += 1
+                    yield _task(job)
+            state.all_sent = True
+            if not state.missing:
+                yield from self._next_stage(number)
+
+    def finished(self, receipt: Receipt) -> list[Task]:
+        """Note a finished task; returns those that can run now."""
+        self.done += 1
+        state = self._pending[receipt.output]
+        state.missing -= 1
+        if state.all_sent and not state.missing:
+            return list(self._next_stage(receipt.output))
+        return []
+
+    def describe(self, task: Task) -> str:
+        """Which image and chunk a task makes, in words."""
+        (job,) = task.args
+        name = self._outputs[job.output].name
+        box = job.fuse.box if isinstance(job, WriteJob) else job.box
+        return f"image {name}, chunk {job.chunk} (voxels {box.start} to {box.stop})"
+
+    def _is_new(self, job: WriteJob | CoarsenJob) -> bool:
+        stage = job.stage if isinstance(job, CoarsenJob) else 0
+        known = (job.output, stage, job.chunk) in self._receipts
+        self.done += known
+        return not known
+
+    def _next_stage(self, number: int) -> Iterator[Task]:
+        """Tasks of the next stage that has any to do."""
+        planned, state = self._outputs[number], self._pending[number]
+        while state.stage + 1 < len(planned.stages):
+            state.stage += 1
+            jobs = planned.coarsen_jobs(number, state.stage, state.writers)
+            new = [job for job in jobs if self._is_new(job)]
+            if new:
+                state.missing = len(new)
+                yield from map(_task, new)
+                return
+
+
+def write_graph(
+    planned: PlannedOutput, writers: tuple[Writer, ...], number: int = 0
+) -> dict[Key, Task]:
+    """The first stage of one image as a dask graph: one task per super-chunk, no edges."""
+    jobs = planned.write_jobs(number, writers)
+    return {task.key: task for task in map(_task, jobs)}
+
+
+def quality_tasks(outputs: Iterable[PlannedOutput], folder: str) -> list[Task]:
+    """Tasks that make the image-quality maps which do not exist yet, one per view."""
+    wanted = {}
+    for planned in outputs:
+        for view, file in planned.quality_jobs(folder):
+            wanted[file] = (view, planned.params.quality_strength)
+    return [
+        Task(("quality", file), save_quality, view.source, view.shape, strength, file)
+        for file, (view, strength) in wanted.items()
+        if not Path(file).exists()
+    ]
+
+
+def _task(job: WriteJob | CoarsenJob) -> Task:
+    if isinstance(job, WriteJob):
+        key = ("write", job.output, 0, job.chunk)
+        return Task(key, write_chunk, job, _data_producer=True)
+    key = ("coarsen", job.output, job.stage, job.chunk)
+    return Task(key, coarsen_chunk, job, _data_producer=True)
+
+
+def _task_count(planned: PlannedOutput) -> int:
+    later = sum(planned.coarsen_count(stage) for stage in range(1, len(planned.stages)))
+    return len(planned.table.covered) + later

@@ -1,0 +1,121 @@
+"""From settings and an opened experiment to a plan."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from luxdask.cluster.backend import usable_cores
+from luxdask.errors import ConfigError
+from luxdask.graph.params import FusionParams
+from luxdask.graph.plan import Plan, make_plan
+from luxdask.model.bounding_box import Sampling
+from luxdask.model.outputs import Layout, missing_views, outputs_of
+from luxdask.model.select import Reference, Selection, resolve_reference, select_views
+from luxdask.tasks.availability import require_available
+
+if TYPE_CHECKING:
+    from luxdask.model.experiment import Experiment
+    from luxdask.tasks.config import TaskConfig
+
+MEMORY_PART = 0.5
+"""Part of the free memory that all tasks together may use."""
+
+
+def select_inputs(config: TaskConfig, experiment: Experiment) -> Experiment:
+    """The images that the task names; raises `SelectionError` where a name matches nothing."""
+    return select_views(experiment, Selection(**config.input.select.model_dump()))
+
+
+def compile_plan(config: TaskConfig, experiment: Experiment) -> Plan:
+    """Outputs, chunks and jobs of a task; reads no voxel.
+
+    Raises `NotAvailableError`, `SelectionError`, or `ConfigError` where a chunk needs more memory
+    than a worker has.
+    """
+    require_available(config)
+    chosen = select_inputs(config, experiment)
+    reference = resolve_reference(chosen, Reference(**config.input.reference.model_dump()))
+    outputs = outputs_of(chosen.views, layout_of(config), chosen.by_id[reference])
+    if config.input.only_create_main_files or not config.fusion.enabled:
+        outputs = ()
+    slots = config.compute.threads_per_worker or usable_cores()
+    limit = config.compute.memory_limit_bytes or _free_memory(config)
+    planned = make_plan(
+        outputs, params_of(config), chunk_vx=config.compute.chunk_vx, limit_bytes=limit // slots
+    )
+    parent = output_parent(config, experiment)
+    plan = Plan(
+        planned,
+        slots=slots * (config.compute.n_workers or 1),
+        copies=len({"lux", "ome-zarr"} & set(config.output.formats))
+        + (config.output.imaris == "copy"),
+        folder=str(parent),
+        disk_free_bytes=free_disk(parent),
+        notes=missing_views(chosen.views),
+    )
+    _check_memory(plan.peak_bytes_per_task(), slots, limit)
+    return plan
+
+
+def layout_of(config: TaskConfig) -> Layout:
+    """Which views become which images."""
+    output, sampling = config.output, config.output.sampling
+    return Layout(
+        mode=output.bounding_boxes,
+        sampling=Sampling(sampling.depth, sampling.height, sampling.width, sampling.isotropic),
+        fuse_cameras=config.fusion.fuse_different_cams,
+        merge_channels=config.fusion.merge_all_channels,
+        views_separately=output.views_separately,
+        full_chunks_only=config.fusion.load_only_full_chunks,
+    )
+
+
+def params_of(config: TaskConfig) -> FusionParams:
+    """How views are combined."""
+    fusion = config.fusion
+    quality = fusion.image_quality_weighting
+    return FusionParams(
+        interpolation=fusion.interpolation,
+        blend=fusion.blending.enabled,
+        blend_width_um=fusion.blending.width_um,
+        quality_strength=quality.strength if quality.enabled else None,
+        half_intensity=fusion.half_intensity,
+    )
+
+
+def output_parent(config: TaskConfig, experiment: Experiment) -> Path:
+    """The folder in which task folders are made."""
+    if config.output.folder is not None:
+        return Path(config.output.folder).expanduser().resolve()
+    return Path(experiment.root) / "processed"
+
+
+def free_disk(folder: Path) -> int | None:
+    """Free bytes where a folder lies or will be made; None where unknown."""
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            try:
+                return shutil.disk_usage(place).free
+            except OSError:
+                return None
+    return None
+
+
+def _free_memory(config: TaskConfig) -> int:
+    free = int(psutil.virtual_memory().available * MEMORY_PART)
+    return max(free // (config.compute.n_workers or 1), 1 << 28)
+
+
+def _check_memory(peak: int, slots: int, limit: int) -> None:
+    if peak * slots <= limit:
+        return
+    raise ConfigError(
+        f"one chunk needs up to {peak / 1e6:.0f} MB, {slots} at a time need "
+        f"{peak * slots / 1e6:.0f} MB, but a worker has {limit / 1e6:.0f} MB. Make "
+        "compute.chunk_vx smaller (or null), lower compute.threads_per_worker, or raise "
+        "compute.memory_limit."
+    )

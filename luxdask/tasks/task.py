@@ -1,0 +1,198 @@
+"""A task: settings for one experiment, that compile into a plan and run in a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from luxdask.cluster import connect
+from luxdask.errors import ConfigError, ExperimentNotFoundError, OutputError
+from luxdask.io import open_experiment
+from luxdask.tasks.compile import compile_plan, free_disk, output_parent, select_inputs
+from luxdask.tasks.config import TaskConfig, parse_config, set_values
+from luxdask.tasks.defaults import ChangedDefault, automatic_defaults
+from luxdask.tasks.folder import CONFIG, TaskFolder, check_resumable, make_folder
+from luxdask.tasks.images import ImageFiles, write_main_files
+from luxdask.tasks.json_file import write_json
+from luxdask.tasks.options import at_level
+from luxdask.tasks.run import TaskResult, run_plan
+from luxdask.tasks.template import load_template
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from luxdask.cluster.backend import Backend
+    from luxdask.cluster.events import Listener
+    from luxdask.graph.plan import Plan
+    from luxdask.model.experiment import Experiment
+
+GIVEN = "config_task_given.json"
+LEVELS = {"basic": 0, "intermediate": 1, "advanced": 2}
+
+
+@dataclass(frozen=True)
+class Task:
+    """Settings of one task; immutable.
+
+    Attributes
+    ----------
+    config
+        All settings.
+    changed_defaults
+        Defaults that were set because of the images, each with its reason.
+    folder
+        The folder of a stopped task that this one goes on with; None for a new task.
+    """
+
+    config: TaskConfig
+    changed_defaults: tuple[ChangedDefault, ...] = ()
+    folder: TaskFolder | None = None
+
+    @classmethod
+    def new(
+        cls,
+        experiment: Experiment,
+        *,
+        level: str = "advanced",
+        values: Mapping[str, Any] | None = None,
+    ) -> Task:
+        """Settings for an experiment: the user's template, automatic defaults, then `values`.
+
+        level : settings above this usage level ("basic", "intermediate", "advanced") that the
+            template changed go back to their defaults.
+        values : settings by dotted key, such as ``{"output.sampling": 4}``.
+        """
+        if level not in LEVELS:
+            raise ConfigError(f"level {level!r}: choose one of {', '.join(LEVELS)}")
+        base = parse_config(at_level(load_template(), LEVELS[level]))
+        base = set_values(base, {"input.experiment": experiment.path})
+        config, changed = automatic_defaults(experiment, base)
+        return cls(set_values(config, values or {}), changed)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, resume: bool = False) -> Task:
+        """A task from its JSON file, or from the folder of a stopped or failed one.
+
+        A stopped task goes on in its folder, with its settings. A failed one starts anew in a fresh
+        folder, or goes on in its own with `resume`.
+        """
+        place = Path(path)
+        if not place.is_dir():
+            return cls(parse_config(place))
+        folder = TaskFolder(place.resolve())
+        check_resumable(folder)
+        config = parse_config(place / CONFIG)
+        goes_on = folder.state in ("Stopped", "Running") or resume
+        return cls(config, folder=folder if goes_on else None)
+
+    def replace(self, values: Mapping[str, Any]) -> Task:
+        """The same task with other values, given by dotted key.
+
+        Raises `ConfigError` for unknown keys and impossible values, and for a stopped task: its
+        chunks were made with its settings.
+        """
+        if self.folder is not None:
+            raise ConfigError(
+                f"{self.folder.path}: the settings of a stopped task cannot change; "
+                "make a new task instead"
+            )
+        return replace(self, config=set_values(self.config, values))
+
+    def open_experiment(self) -> Experiment:
+        """Open what `input.experiment` names."""
+        if not self.config.input.experiment:
+            raise ExperimentNotFoundError(
+                "input.experiment is empty: set it to the folder of an experiment"
+            )
+        return open_experiment(self.config.input.experiment)
+
+    def compile(self, experiment: Experiment) -> Plan:
+        """Plan the task: grids, chunks and lazy images; reads no voxel."""
+        return compile_plan(self.config, experiment)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all settings as a task file."""
+        write_json(path, self.config.model_dump(mode="json"))
+
+    def run(
+        self,
+        experiment: Experiment | None = None,
+        cluster: Backend | None = None,
+        *,
+        listeners: Sequence[Listener] = (),
+        stop: Event | None = None,
+        check_disk: bool = True,
+    ) -> TaskResult:
+        """Run the task to its end in a task folder; returns where everything is.
+
+        cluster : workers from `luxdask.connect`; by default what `compute` says.
+        listeners : called with `luxdask.cluster.events.Progress` in this thread.
+        stop : when set, the task ends gracefully and can be resumed.
+        check_disk : refuse to start where the images will not fit on the disk.
+        Raises `TaskStopped` or `TaskFailedError`, and `ConfigError` and the like before anything
+        starts.
+        """
+        opened = experiment or self.open_experiment()
+        if self.config.input.only_create_main_files:
+            return self._create_main_files(opened)
+        plan = self.compile(opened)
+        if check_disk:
+            _check_disk(plan, self.folder)
+        folder = self._enter_folder(plan)
+        files = ImageFiles(plan, folder.path, self.config.output)
+        with cluster or self._connect() as backend:
+            return run_plan(files, folder, backend, stop or Event(), listeners)
+
+    def _connect(self) -> Backend:
+        compute = self.config.compute
+        return connect(
+            compute.cluster,
+            n_workers=compute.n_workers,
+            threads_per_worker=compute.threads_per_worker,
+            memory_limit=compute.memory_limit_bytes,
+        )
+
+    def _enter_folder(self, plan: Plan) -> TaskFolder:
+        """The stopped task's folder, or a new one with the settings in it."""
+        if self.folder is not None:
+            return self.folder.renamed(None)
+        folder = make_folder(Path(plan.folder), self.config.name, self.config.description)
+        self._record(folder)
+        return folder
+
+    def _record(self, folder: TaskFolder) -> None:
+        """Keep the settings: complete ones to run again, and what was given."""
+        write_json(folder.path / GIVEN, self.config.model_dump(mode="json", exclude_unset=True))
+        self.save(folder.path / CONFIG)
+
+    def _create_main_files(self, experiment: Experiment) -> TaskResult:
+        """Main files beside existing images, or in a task folder for raw ones."""
+        chosen = select_inputs(self.config, experiment)
+        images = [(0, view) for view in chosen.views]
+        if experiment.kind == "task":
+            folder = Path(experiment.path)
+        else:
+            parent = output_parent(self.config, experiment)
+            made = make_folder(parent, self.config.name, self.config.description)
+            self._record(made)
+            folder = made.renamed("Completed").path
+        files = write_main_files(folder, images, self.config.output, added=True)
+        sources = tuple(Path(view.source.path) for view in chosen.views)
+        return TaskResult(folder, sources, tuple(files), 0.0, 0)
+
+
+def _check_disk(plan: Plan, folder: TaskFolder | None) -> None:
+    """Raise `OutputError` where the images will not fit; what a stopped task wrote counts."""
+    needed = plan.summary().disk_needed_bytes
+    if folder is not None:
+        needed -= sum(f.stat().st_blocks * 512 for f in folder.path.iterdir() if f.is_file())
+    free = free_disk(Path(plan.folder))
+    if free is not None and needed > free:
+        raise OutputError(
+            f"{plan.folder}: the images need {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB "
+            "are free. Free some space, set output.folder to another disk, or raise "
+            "output.sampling (or start with --no-disk-check)."
+        )
