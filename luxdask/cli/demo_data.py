@@ -38,7 +38,7 @@ def demo_data(
     ] = "nuclei",
     size: Annotated[
         str,
-        typer.Option(help="Without --from: voxels in z x y x x.", rich_help_panel=_SAMPLE),
+        typer.Option(help="Without --from: voxels as ZxYxX.", rich_help_panel=_SAMPLE),
     ] = "64x256x256",
     voxel_size: Annotated[
         str | None,
@@ -201,7 +201,7 @@ def _summary(truth: Truth, spec: DemoSpec) -> list[str]:
     }
     of = ", ".join(f"{n} {name}" for name, n in counted.items() if n > 1) or "a single view"
     return [
-        f"{truth.folder}: {len(truth.views)} images ({of}) of {sizes} voxels (z x y x x), "
+        f"{truth.folder}: {len(truth.views)} images ({of}) of {sizes} voxels (z, y, x), "
         f"{voxels * 2 / 1e6:,.0f} MB",
         f"truth: {truth.volume_path}",
         f"       {truth.transforms_path}",

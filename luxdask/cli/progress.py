@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from luxdask.cli.terminal import human_bytes
 
@@ -45,12 +45,12 @@ def progress_view(out: Console) -> Iterator[Listener]:
 
 
 def _lines(out: Console) -> Listener:
-    last = {"stage": "", "time": 0.0}
+    last: dict[str, Any] = {"stage": "", "time": 0.0}
 
     def show(progress: Progress) -> None:
         now = time.monotonic()
         finished = progress.done == progress.total
-        due = now - float(last["time"]) >= LINE_INTERVAL_S
+        due = now - last["time"] >= LINE_INTERVAL_S
         if progress.stage != last["stage"] or finished or due:
             last.update(stage=progress.stage, time=now)
             text = f"{progress.stage}: {progress.done}/{progress.total} {progress_text(progress)}"
