@@ -103,21 +103,15 @@ def _fuse(folder: Path, rotated: bool) -> dict[str, Any]:
     """The measured part; runs alone in its process, on `CORES` cores."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
-    import dask
     import zarr
-    from multiview_stitcher import fusion
 
+    _warm_up(rotated)
     target = folder / f"fused_{'rotated' if rotated else 'translation'}.zarr"
     peak = _PeakMemory()
     start, cpu_start = time.perf_counter(), time.process_time()
-    with dask.config.set(scheduler="threads", num_workers=CORES):
-        tiles = _open_tiles(folder, rotated)
-        chunks = dict(zip("zyx", (CHUNK,) * 3, strict=True))
-        fused = fusion.fuse(tiles, transform_key="world", output_chunksize=chunks)
-        fused.data.to_zarr(target, mode="w", compressors=None)
+    shape = _fuse_to(target, folder, rotated)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     peak_bytes = peak.stop()
-    shape = tuple(int(n) for n in fused.shape[-3:])
     if not rotated:
         _check(folder, zarr.open_array(target, mode="r")[0, 0])
     return {
@@ -131,6 +125,27 @@ def _fuse(folder: Path, rotated: bool) -> dict[str, Any]:
         "mvoxel_per_s": round(float(np.prod(shape)) / seconds / 1e6, 3),
         "peak_rss_bytes": peak_bytes,
     }
+
+
+def _fuse_to(target: Path, folder: Path, rotated: bool) -> Shape:
+    import dask
+    from multiview_stitcher import fusion
+
+    with dask.config.set(scheduler="threads", num_workers=CORES):
+        tiles = _open_tiles(folder, rotated)
+        chunks = dict(zip("zyx", (CHUNK,) * 3, strict=True))
+        fused = fusion.fuse(tiles, transform_key="world", output_chunksize=chunks)
+        fused.data.to_zarr(target, mode="w", compressors=None)
+    z, y, x = (int(n) for n in fused.shape[-3:])
+    return z, y, x
+
+
+def _warm_up(rotated: bool) -> None:
+    """Load and compile what fusing needs, on tiny tiles."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_zarr_tiles(folder, (16, 80, 64))
+        _fuse_to(folder / "fused.zarr", folder, rotated)
 
 
 def _open_tiles(folder: Path, rotated: bool) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luxdask import __version__
-from luxdask.cli import check, defaults, demo_data, info, new, run, schema
+from luxdask.cli import check, defaults, demo, demo_data, info, new, run, schema
 from luxdask.cli.terminal import console
 from luxdask.errors import (
     ConfigError,
@@ -61,7 +61,7 @@ def _program(
     """Accept the options of the program itself; `main` acts on them."""
 
 
-for _command in (info, demo_data, new, check, run, schema, defaults):
+for _command in (demo, info, demo_data, new, check, run, schema, defaults):
     _command.register(app)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from luxdask.cluster.events import Listener, Progress
 
 LINE_INTERVAL_S = 10.0
+_UNITS = {"quality": " views", "fusion": " chunks"}
 
 
 @contextmanager
@@ -53,17 +54,15 @@ def _lines(out: Console) -> Listener:
         due = now - last["time"] >= LINE_INTERVAL_S
         if progress.stage != last["stage"] or finished or due:
             last.update(stage=progress.stage, time=now)
-            text = f"{progress.stage}: {progress.done}/{progress.total} {progress_text(progress)}"
-            out.print(text.rstrip(), markup=False)
+            out.print(f"{progress.stage}: {progress_text(progress)}", markup=False)
 
     return show
 
 
 def progress_text(progress: Progress) -> str:
     """Chunks, speed and time left in a few words."""
-    parts = []
-    if progress.stage == "fusion":
-        parts.append(f"{progress.done}/{progress.total} chunks")
+    unit = _UNITS.get(progress.stage, "")
+    parts = [f"{progress.done}/{progress.total}{unit}"]
     if progress.voxels_per_s:
         parts.append(f"{progress.voxels_per_s / 1e6:.0f} Mvoxel/s")
     if progress.bytes_written:

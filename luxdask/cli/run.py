@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from threading import Event
     from types import FrameType
 
-    from luxdask.tasks import TaskResult
+    from luxdask.tasks import Task, TaskResult
 
 
 def run(
@@ -46,23 +46,30 @@ def run(
     ] = False,
 ) -> None:
     """Run a task. Ctrl-C stops it gracefully; run its folder (ending in _S) to go on."""
+    from luxdask.cluster import connect
     from luxdask.tasks import Task
 
-    opened = Task.open(task, resume=resume)
+    opened = _with_compute(Task.open(task, resume=resume), workers, threads)
     compute = opened.config.compute
     stop = threading.Event()
     out = console()
-    with _graceful(stop, out), progress_view(out) as listener:
-        backend = _backend(
-            cluster or compute.cluster,
-            workers or compute.n_workers,
-            threads or compute.threads_per_worker,
-            compute.memory_limit_bytes,
-        )
+    backend = connect(
+        cluster or compute.cluster,
+        n_workers=compute.n_workers,
+        threads_per_worker=compute.threads_per_worker,
+        memory_limit=compute.memory_limit_bytes,
+    )
+    with backend, stop_on_signals(stop, out), progress_view(out) as listener:
         result = opened.run(
             cluster=backend, listeners=(listener,), stop=stop, check_disk=not no_disk_check
         )
     print_result(out, result)
+
+
+def _with_compute(task: Task, workers: int | None, threads: int | None) -> Task:
+    """The task with the workers of the command line, for which its memory is planned as well."""
+    given = {"compute.n_workers": workers, "compute.threads_per_worker": threads}
+    return task.replace({key: n for key, n in given.items() if n is not None})
 
 
 def register(app: typer.Typer) -> None:
@@ -72,22 +79,19 @@ def register(app: typer.Typer) -> None:
 
 def print_result(out: Any, result: TaskResult) -> None:
     """Say where everything is."""
-    size = sum(p.stat().st_size for p in result.images if p.is_file())
+    size = sum(p.stat().st_size for p in result.images)
     rate = f", {result.voxels / result.seconds / 1e6:.0f} Mvoxel/s" if result.voxels else ""
     out.print(f"Completed in {result.seconds:.1f} s{rate}: {result.folder}", markup=False)
-    out.print(f"  {len(result.images)} images, {human_bytes(size)}", markup=False)
+    if result.images:
+        out.print(f"  {len(result.images)} images, {human_bytes(size)}", markup=False)
     for path in result.main_files:
         out.print(f"  {path.name}", markup=False)
-
-
-def _backend(where: str, workers: int | None, threads: int | None, memory: int | None) -> Any:
-    from luxdask.cluster import connect
-
-    return connect(where, n_workers=workers, threads_per_worker=threads, memory_limit=memory)
+    for url in result.ome_zarr:
+        out.print(f"  {url}", markup=False)
 
 
 @contextmanager
-def _graceful(stop: Event, out: Any) -> Iterator[None]:
+def stop_on_signals(stop: Event, out: Any) -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM into a graceful stop; a second one ends at once."""
 
     def ask(number: int, _: FrameType | None) -> None:

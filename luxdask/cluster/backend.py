@@ -61,13 +61,13 @@ class ThreadBackend:
         return 1
 
     def submit(self, tasks: Sequence[Task], done: Done) -> None:
-        """Queue tasks on the thread pool."""
-        assert self._pool is not None, "used outside of its context"
+        """Queue tasks on the thread pool, which starts with the first of them."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._slots, thread_name_prefix="luxdask")
         for task in tasks:
             self._pool.submit(_run, task, done)
 
     def __enter__(self) -> ThreadBackend:
-        self._pool = ThreadPoolExecutor(self._slots, thread_name_prefix="luxdask")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from itertools import count
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import dask
 import distributed
+from dask.task_spec import Task
 
 from luxdask.cluster.backend import usable_cores
 from luxdask.errors import ClusterError
@@ -14,7 +17,6 @@ from luxdask.errors import ClusterError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dask.task_spec import Task
     from dask.typing import Key
 
     from luxdask.cluster.backend import Done
@@ -36,6 +38,10 @@ class DaskBackend:
     def __init__(self, client: distributed.Client, cluster: Any = None) -> None:
         self._client, self._cluster = client, cluster
         self._futures: dict[Key, distributed.Future[Any]] = {}
+        # A scheduler may serve several runs whose tasks have the same keys, and it would answer
+        # a retry with the error that it remembers: each submission gets a name of its own.
+        self._run = uuid4().hex[:12]
+        self._submitted = count()
 
     @property
     def slots(self) -> int:
@@ -51,12 +57,17 @@ class DaskBackend:
         """Send tasks as one graph."""
         if not tasks:
             return
-        keys = [task.key for task in tasks]
-        graph = {task.key: task for task in tasks}
-        futures = self._client.get(graph, keys, sync=False, retries=0)
-        for key, future in zip(keys, futures, strict=True):
-            self._futures[key] = future
-            future.add_done_callback(lambda f, key=key: self._finish(key, f, done))
+        graph = {named.key: named for named in map(self._named, tasks)}
+        futures = self._client.get(graph, list(graph), sync=False, retries=0)
+        for task, future in zip(tasks, futures, strict=True):
+            self._futures[task.key] = future
+            future.add_done_callback(lambda f, key=task.key: self._finish(key, f, done))
+
+    def _named(self, task: Task) -> Task:
+        """The same task under a key that nobody else uses."""
+        kind = task.key[0] if isinstance(task.key, tuple) else task.key
+        key = (f"luxdask-{kind}-{self._run}", next(self._submitted))
+        return Task(key, task.func, *task.args, _data_producer=task.data_producer, **task.kwargs)
 
     def _finish(self, key: Key, future: distributed.Future[Any], done: Done) -> None:
         result: Any = None

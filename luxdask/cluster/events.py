@@ -20,6 +20,8 @@ class Progress:
         Output voxels computed in this run.
     seconds
         Since this run began to compute.
+    done_before
+        Write tasks that an earlier run has done.
     voxels_per_s, seconds_left
         Current rate and forecast; None while unknown.
     """
@@ -31,6 +33,7 @@ class Progress:
     bytes_read: int = 0
     bytes_written: int = 0
     seconds: float = 0.0
+    done_before: int = 0
 
     @property
     def voxels_per_s(self) -> float | None:
@@ -40,9 +43,10 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """Time to the end of the stage at the mean rate."""
-        if not self.done or not self.seconds:
+        done = self.done - self.done_before
+        if done <= 0 or not self.seconds:
             return None
-        return self.seconds * (self.total - self.done) / self.done
+        return self.seconds * (self.total - self.done) / done
 
 
 Listener = Callable[[Progress], None]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from luxdask.array.backend import address, is_device
+from luxdask.fusion.cuda import VIEW, fuse_views
 from luxdask.fusion.rows import fuse_rows
 
 if TYPE_CHECKING:
@@ -53,17 +58,34 @@ class Window:
     quality: Quality | None = None
 
 
+_scratch = threading.local()
+
+
+def _scratch_of(size: int) -> NDArray[np.uint16]:
+    """Memory of this thread that is used again for every block: fresh pages cost as much as I/O."""
+    buffer: NDArray[np.uint16] | None = getattr(_scratch, "buffer", None)
+    if buffer is None or buffer.size < size:
+        _scratch.buffer = None  # let the old one go before the new one is made
+        buffer = _scratch.buffer = np.empty(size, dtype=np.uint16)
+    return buffer[:size]
+
+
 def empty_windows(shapes: Sequence[Shape]) -> tuple[NDArray[np.uint16], list[NDArray[np.uint16]]]:
     """One buffer for several windows, and a (Z, Y, X) view on each of them.
 
-    The buffer is one voxel longer than the windows, as the gathering interpolation needs.
+    The buffer is one voxel longer than the windows, as the gathering interpolation needs. It is
+    valid until this thread asks for the next one.
     """
-    sizes = [int(np.prod(s)) for s in shapes]
-    pool = np.empty(sum(sizes) + 1, dtype=np.uint16)
+    pool = _scratch_of(sum(prod(shape) for shape in shapes) + 1)
     pool[-1] = 0
-    ends = np.cumsum(sizes)
-    parts = [pool[e - n : e].reshape(s) for e, n, s in zip(ends, sizes, shapes, strict=True)]
-    return pool, parts
+    return pool, windows_in(pool, shapes)
+
+
+def windows_in(pool: Any, shapes: Sequence[Shape]) -> list[Any]:
+    """(Z, Y, X) views on the windows that lie one after the other in a buffer on any device."""
+    sizes = [prod(shape) for shape in shapes]
+    ends = accumulate(sizes)
+    return [pool[e - n : e].reshape(s) for e, n, s in zip(ends, sizes, shapes, strict=True)]
 
 
 def fuse_windows(
@@ -82,10 +104,17 @@ def fuse_windows(
     interpolation : "linear" (trilinear) or "cubic" (Keys 1981, a = -0.5).
     blend : weigh by the distance to the border of each view.
     scale : factor on the result.
-    Returns a new uint16 array, 0 where no view covers; rounded to nearest, saturating.
+    Returns a new uint16 array, 0 where no view covers; rounded to nearest, saturating. A pool on a
+    GPU is fused there, and the result lies there.
     """
-    out = np.empty(shape, dtype=np.uint16)
     quality, cells, cell_maps = _quality_arrays(windows)
+    if is_device(pool):
+        views = _view_table(windows, pool, cells, cell_maps)
+        fused: NDArray[np.uint16] = fuse_views(
+            pool, views, quality, shape, interpolation=interpolation, blend=blend, scale=scale
+        )
+        return fused
+    out = np.empty(shape, dtype=np.uint16)
     fuse_rows(
         pool,
         np.array([_offset(w.voxels, pool) for w in windows], dtype=np.int64),
@@ -104,8 +133,25 @@ def fuse_windows(
     return out
 
 
+def _view_table(
+    windows: Sequence[Window],
+    pool: NDArray[np.uint16],
+    cells: NDArray[np.int64],
+    cell_maps: NDArray[np.float64],
+) -> NDArray[Any]:
+    table = np.zeros(len(windows), VIEW)
+    for row, window in zip(table, windows, strict=True):
+        row["start"] = _offset(window.voxels, pool)
+        row["pitch"] = np.array(window.voxels.strides[:2]) // 2
+        row["to_window"] = window.out_to_window.to_array()
+        row["border"] = np.column_stack([window.lower, window.upper])
+        row["slope"] = _slopes(window.blend_width)
+    table["cells"], table["to_cell"] = cells, cell_maps
+    return table
+
+
 def _offset(part: NDArray[np.uint16], pool: NDArray[np.uint16]) -> int:
-    return int(part.ctypes.data - pool.ctypes.data) // 2
+    return (address(part) - address(pool)) // 2
 
 
 def _stack(maps: list[NDArray[np.float64]]) -> NDArray[np.float64]:

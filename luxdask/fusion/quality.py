@@ -27,6 +27,12 @@ PLANE_STEP = 4
 FLOOR = 1e-3
 """Smallest weight relative to the best cell of a view: what covers always counts."""
 
+REFERENCE = 1e4
+"""Energy that has weight 1: a common factor, which keeps the weights in the middle of float32."""
+
+RANGE = 1e12
+"""Largest weight, and the inverse of the smallest: with blending, sums stay in float32's range."""
+
 
 def cell_energy(planes: NDArray[np.uint16]) -> NDArray[np.float32]:
     """Structure per cell of one layer of cells.
@@ -63,15 +69,21 @@ def _accumulate(planes, cells):  # type: ignore[no-untyped-def]
                 counts[j // per_cell, i // per_cell] += np.float32(1)
     for j in range(cells.shape[0]):
         for i in range(cells.shape[1]):
-            cells[j, i] /= max(counts[j, i], np.float32(1))
+            # the last cells may be too thin to hold two averages: they take their neighbour's
+            if counts[j, i] > 0:
+                cells[j, i] /= counts[j, i]
+            elif i > 0:
+                cells[j, i] = cells[j, i - 1]
+            elif j > 0:
+                cells[j, i] = cells[j - 1, i]
 
 
 def quality_weights(energy: NDArray[np.float32], strength: float) -> NDArray[np.float32]:
     """Fusion weights of a view's cells: energy to the power of `strength`, never 0.
 
     energy : (Z, Y, X) float32 from `cell_energy`, layer by layer. The weights of all views of an
-    output are on one scale, so that the sharper view wins.
+    output are on one scale, so that the sharper view wins. strength : 0 to 4.
     """
-    floor = np.float32(max(float(energy.max(initial=0)), 1.0) * FLOOR)
-    weights = (energy + floor) ** np.float32(strength)
-    return np.asarray(weights, dtype=np.float32)
+    floor = max(float(energy.max(initial=0)), 1.0) * FLOOR
+    relative = (energy.astype(np.float64) + floor) / REFERENCE
+    return np.clip(relative**strength, 1 / RANGE, RANGE).astype(np.float32)

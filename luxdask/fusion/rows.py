@@ -95,6 +95,19 @@ def sample_row(pool, start, pitch, origin, step, cubic, row, line, count):  # ty
         reverse(row, count)
 
 
+@inlined
+def copied_from(start, pitch, origin, step):  # type: ignore[no-untyped-def]
+    """Where in the buffer a row lies that is a plain copy, or -1 where it is not."""
+    if abs(step[0]) + abs(step[1]) > 1e-12 or abs(step[2] - 1) > 1e-12:
+        return -1
+    iz, tz = split(origin[0])
+    iy, ty = split(origin[1])
+    ix, tx = split(origin[2])
+    if tz != 0 or ty != 0 or tx != 0:
+        return -1
+    return start + iz * pitch[0] + iy * pitch[1] + ix
+
+
 @kernel
 def weigh_row(origin, step, border, slope, weight, count):  # type: ignore[no-untyped-def]
     """Blending weights of one view along a row; `border` is (axis, low/high)."""
@@ -252,6 +265,12 @@ def fuse_rows(  # type: ignore[no-untyped-def]
                     if first[v] > a or last[v] < b:
                         continue
                     place(maps[v], z, y, a, origin, step)
+                    if covered == 1 and scale == 1:
+                        at = copied_from(starts[v], pitches[v], origin, step)
+                        if at >= 0:
+                            out[z, y, a:b] = pool[at : at + count]
+                            covered = 0
+                            break
                     sample_row(pool, starts[v], pitches[v], origin, step, cubic, row, line, count)
                     if covered == 1:
                         break
@@ -267,4 +286,5 @@ def fuse_rows(  # type: ignore[no-untyped-def]
                     add_row(row, weight, total, weights, count)
                 if covered > 1:
                     mean_row(total, weights, row, count)
-                store_row(row, scale, out[z, y, a:b])
+                if covered > 0:
+                    store_row(row, scale, out[z, y, a:b])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 STORED = 64
 """Chunk size on disk; super-chunks are multiples of it."""
 
-FLAT: Shape = (128, 512, 512)
+FLAT: Shape = (64, 512, 512)
 """Super-chunk of unrotated views: long rows, few boundary chunks read twice."""
 
 CUBE: Shape = (256, 256, 256)

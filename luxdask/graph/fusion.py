@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from luxdask.fusion.fuse import PAD, Quality, Window, empty_windows, fuse_windows
+from luxdask.array.backend import require_cuda, to_device, to_host
+from luxdask.fusion.fuse import PAD, Quality, Window, empty_windows, fuse_windows, windows_in
+from luxdask.graph.device import on_device
 from luxdask.graph.placement import part_of, quality_cells
 from luxdask.graph.quality import load_quality
 from luxdask.graph.read import read_window
@@ -95,6 +97,26 @@ def _fuse(
     parts: Sequence[NDArray[np.uint16]],
     quality: Sequence[NDArray[np.float32] | None],
 ) -> NDArray[np.uint16]:
+    """Fuse where the settings say; the result is in the memory of the CPU."""
+    if job.params.device == "cpu":
+        return _fuse_pool(job, pool, parts, quality)
+    require_cuda()
+    shapes = [part.window.shape for part in job.parts]
+
+    def fuse() -> NDArray[np.uint16]:
+        moved = to_device(pool)
+        return to_host(_fuse_pool(job, moved, windows_in(moved, shapes), quality))
+
+    return on_device(fuse)
+
+
+def _fuse_pool(
+    job: FuseJob,
+    pool: NDArray[np.uint16],
+    parts: Sequence[NDArray[np.uint16]],
+    quality: Sequence[NDArray[np.float32] | None],
+) -> NDArray[np.uint16]:
+    """Fuse on the device that holds the windows."""
     windows = [
         _window(part, voxels, job.box, weights)
         for part, voxels, weights in zip(job.parts, parts, quality, strict=True)

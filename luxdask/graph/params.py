@@ -19,6 +19,8 @@ class FusionParams:
         Exponent on the image quality that weighs views per 64-voxel cell; None: not used.
     half_intensity
         Divide the result by two.
+    device
+        "cpu" or "cuda" (the GPU of the process that fuses); results agree within a grey value.
     """
 
     interpolation: str = "linear"
@@ -26,6 +28,7 @@ class FusionParams:
     blend_width_um: float | None = None
     quality_strength: float | None = None
     half_intensity: bool = False
+    device: str = "cpu"
 
     @property
     def scale(self) -> float:

@@ -8,6 +8,7 @@ equal samplings average exactly; a bin is called a voxel of the *binned* view be
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +45,8 @@ class Placement:
         Blending width in binned voxels, 0 for none.
     whole
         Per axis: output voxels fall on binned voxels exactly, so that no neighbour is needed.
+    bins
+        Per axis the binned voxels that hold anything: first, and one past the last.
     """
 
     source: Source
@@ -55,6 +58,7 @@ class Placement:
     upper: Vector
     blend_width: Vector
     whole: tuple[bool, bool, bool]
+    bins: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ def place_view(view: View, grid: Grid, params: FusionParams) -> Placement:
         vector(border[1]),
         _blend_width(view, factor, params),
         _whole_axes(out_to_bin),
+        _bin_ranges(shape, factor, phase),
     )
 
 
@@ -96,25 +101,24 @@ def part_of(placement: Placement, box: Box, pad: int) -> Part | None:
     """The window of a view that an output box needs; None where they do not meet.
 
     pad : voxels that the interpolation touches beyond a coordinate (1 linear, 2 cubic).
+
+    A plan of a million chunks asks this for every one of them, so it works on plain numbers: the
+    least and greatest coordinate of an affine map over a box are found term by term.
     """
-    corners = np.array([[b[i >> a & 1] for a, b in enumerate(_ends(box))] for i in range(8)])
-    reach = placement.out_to_bin.apply(corners)
-    low = np.maximum(reach.min(axis=0), placement.lower)
-    high = np.minimum(reach.max(axis=0), placement.upper)
-    if (low > high + _EDGE).any():
-        return None
-    touched_from = np.floor(low - _EDGE).astype(int) - (pad - 1)
-    touched_to = np.floor(high + _EDGE).astype(int) + pad + 1
-    needed_from = np.where(placement.whole, np.rint(low), touched_from).astype(int)
-    needed_to = np.where(placement.whole, np.rint(high) + 1, touched_to).astype(int)
-    first, last = _bin_range(placement)
-    needed_from = np.clip(needed_from, first, last - 1)
-    needed_to = np.clip(needed_to, needed_from + 1, last)
-    return Part(
-        placement,
-        Box(shape3(touched_from.tolist()), shape3(touched_to.tolist())),
-        Box(shape3(needed_from.tolist()), shape3(needed_to.tolist())),
-    )
+    window, needed = [], []
+    for axis in range(3):
+        low, high = _reach(placement.out_to_bin, box, axis)
+        low, high = max(low, placement.lower[axis]), min(high, placement.upper[axis])
+        if low > high + _EDGE:
+            return None
+        first, last = floor(low - _EDGE) - (pad - 1), floor(high + _EDGE) + pad + 1
+        window.append((first, last))
+        if placement.whole[axis]:
+            first, last = round(low), round(high) + 1
+        bins = placement.bins[axis]
+        first = min(max(first, bins[0]), bins[1] - 1)
+        needed.append((first, min(max(last, first + 1), bins[1])))
+    return Part(placement, _box_of(window), _box_of(needed))
 
 
 def quality_cells(placement: Placement) -> Affine:
@@ -125,9 +129,18 @@ def quality_cells(placement: Placement) -> Affine:
     return view_to_cell @ bin_to_view @ placement.out_to_bin
 
 
-def _ends(box: Box) -> list[tuple[int, int]]:
-    """First and last voxel centre per axis."""
-    return [(a, b - 1) for a, b in zip(box.start, box.stop, strict=True)]
+def _reach(out_to_bin: Affine, box: Box, axis: int) -> tuple[float, float]:
+    """Least and greatest coordinate along one axis over the voxel centres of a box."""
+    low = high = out_to_bin.offset[axis]
+    for slope, start, stop in zip(out_to_bin.linear[axis], box.start, box.stop, strict=True):
+        a, b = slope * start, slope * (stop - 1)
+        low, high = low + min(a, b), high + max(a, b)
+    return low, high
+
+
+def _box_of(ranges: list[tuple[int, int]]) -> Box:
+    (z0, z1), (y0, y1), (x0, x1) = ranges
+    return Box((z0, y0, x0), (z1, y1, x1))
 
 
 def _bin_factor(out_to_view: Affine) -> Shape:
@@ -167,7 +180,6 @@ def _whole_axes(out_to_bin: Affine) -> tuple[bool, bool, bool]:
     return z, y, x
 
 
-def _bin_range(placement: Placement) -> tuple[np.ndarray, np.ndarray]:
-    """Bins that hold at least one voxel of the view: first, and one past the last."""
-    f, p, n = (np.array(v) for v in (placement.factor, placement.phase, placement.shape))
-    return -(p > 0).astype(int), -(-(n - p) // f)
+def _bin_ranges(shape: Shape, factor: Shape, phase: Shape) -> tuple[tuple[int, int], ...]:
+    """Per axis the bins that hold at least one voxel of the view: first, and one past the last."""
+    return tuple((-(p > 0), -(-(n - p) // f)) for n, f, p in zip(shape, factor, phase, strict=True))

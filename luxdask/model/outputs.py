@@ -92,8 +92,9 @@ def _images(views: Sequence[View], layout: Layout) -> Iterator[tuple[View, ...]]
         i = view.id
         channel = "" if layout.merge_channels else i.channel
         camera = ("", "") if layout.fuse_cameras else (i.objective, i.camera)
-        names = (natural_key(n) for n in (channel, i.pm or "", *camera))
-        sets[(i.time_point, *names)].append(view)
+        names = (channel, i.pm or "", *camera)
+        # "1" and "01" have one natural key, but are two names
+        sets[(i.time_point, *((natural_key(n), n) for n in names))].append(view)
     for key in sorted(sets):
         yield tuple(sorted(sets[key], key=lambda v: v.id.sort_key))
 

@@ -12,14 +12,22 @@ from luxdask.cluster.backend import usable_cores
 from luxdask.errors import ConfigError
 from luxdask.graph.params import FusionParams
 from luxdask.graph.plan import Plan, make_plan
+from luxdask.graph.planned import plan_output
+from luxdask.io.names import output_stems
 from luxdask.model.bounding_box import Sampling
 from luxdask.model.outputs import Layout, missing_views, outputs_of
 from luxdask.model.select import Reference, Selection, resolve_reference, select_views
 from luxdask.tasks.availability import require_available
+from luxdask.tasks.plan_record import recorded_chunks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from luxdask.graph.planned import PlannedOutput
     from luxdask.model.experiment import Experiment
+    from luxdask.model.output import Output
     from luxdask.tasks.config import TaskConfig
+    from luxdask.tasks.plan_record import PlannedImage
 
 MEMORY_PART = 0.5
 """Part of the free memory that all tasks together may use."""
@@ -30,35 +38,62 @@ def select_inputs(config: TaskConfig, experiment: Experiment) -> Experiment:
     return select_views(experiment, Selection(**config.input.select.model_dump()))
 
 
-def compile_plan(config: TaskConfig, experiment: Experiment) -> Plan:
+def compile_plan(
+    config: TaskConfig,
+    experiment: Experiment,
+    recorded: Sequence[PlannedImage] | None = None,
+) -> Plan:
     """Outputs, chunks and jobs of a task; reads no voxel.
 
+    recorded : how a stopped task was divided; its chunks are kept.
     Raises `NotAvailableError`, `SelectionError`, or `ConfigError` where a chunk needs more memory
-    than a worker has.
+    than a worker has, or the experiment is no longer that of the stopped task.
     """
     require_available(config)
     chosen = select_inputs(config, experiment)
-    reference = resolve_reference(chosen, Reference(**config.input.reference.model_dump()))
-    outputs = outputs_of(chosen.views, layout_of(config), chosen.by_id[reference])
-    if config.input.only_create_main_files or not config.fusion.enabled:
-        outputs = ()
     slots = config.compute.threads_per_worker or usable_cores()
     limit = config.compute.memory_limit_bytes or _free_memory(config)
-    planned = make_plan(
-        outputs, params_of(config), chunk_vx=config.compute.chunk_vx, limit_bytes=limit // slots
-    )
     parent = output_parent(config, experiment)
     plan = Plan(
-        planned,
+        _planned(config, _outputs(config, chosen), limit // slots, recorded),
         slots=slots * (config.compute.n_workers or 1),
-        copies=len({"lux", "ome-zarr"} & set(config.output.formats))
-        + (config.output.imaris == "copy"),
+        copies=_copies(config),
         folder=str(parent),
         disk_free_bytes=free_disk(parent),
         notes=missing_views(chosen.views),
     )
     _check_memory(plan.peak_bytes_per_task(), slots, limit)
     return plan
+
+
+def _outputs(config: TaskConfig, chosen: Experiment) -> tuple[Output, ...]:
+    if config.input.only_create_main_files or not config.fusion.enabled:
+        return ()
+    reference = resolve_reference(chosen, Reference(**config.input.reference.model_dump()))
+    return outputs_of(chosen.views, layout_of(config), chosen.by_id[reference])
+
+
+def _planned(
+    config: TaskConfig,
+    outputs: Sequence[Output],
+    limit_bytes: int,
+    recorded: Sequence[PlannedImage] | None,
+) -> tuple[PlannedOutput, ...]:
+    params = params_of(config)
+    if recorded is None:
+        return make_plan(outputs, params, chunk_vx=config.compute.chunk_vx, limit_bytes=limit_bytes)
+    names = output_stems(outputs)
+    chunks = recorded_chunks(outputs, names, recorded)
+    return tuple(
+        plan_output(output, params, name, chunk)
+        for output, name, chunk in zip(outputs, names, chunks, strict=True)
+    )
+
+
+def _copies(config: TaskConfig) -> int:
+    """How often each voxel is stored."""
+    output = config.output
+    return len({"lux", "ome-zarr"} & set(output.formats)) + (output.imaris == "copy")
 
 
 def layout_of(config: TaskConfig) -> Layout:
@@ -84,6 +119,7 @@ def params_of(config: TaskConfig) -> FusionParams:
         blend_width_um=fusion.blending.width_um,
         quality_strength=quality.strength if quality.enabled else None,
         half_intensity=fusion.half_intensity,
+        device=config.compute.device,
     )
 
 

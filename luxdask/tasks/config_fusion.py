@@ -26,7 +26,7 @@ class ImageQualityWeightingConfig(Settings):
         ADVANCED,
         "How much better quality counts (exponent of the weight); 0 weights all views alike.",
         ge=0,
-        le=100,
+        le=4,
     )
 
 

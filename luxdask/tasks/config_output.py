@@ -148,6 +148,11 @@ class ComputeConfig(Settings):
         allowed='"local" | "cuda" | "slurm" | "pbs" | scheduler address (tcp://host:port) | '
         "path of a cluster description (.json, .yaml, .toml)",
     )
+    device: Literal["cpu", "cuda"] = option(
+        "cpu",
+        INTERMEDIATE,
+        "What fuses the chunks: the processor cores, or the NVIDIA GPU of each worker.",
+    )
     n_workers: int | None = option(
         None, INTERMEDIATE, "Number of worker processes; null means automatic.", ge=1
     )

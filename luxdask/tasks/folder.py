@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
-import socket
 import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from luxdask.errors import ConfigError, OutputError
 from luxdask.tasks.json_file import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 CONFIG = "config_task.json"
 STATUS = "status.json"
 LOG = "log.txt"
 RECEIPTS = "receipts.txt"
-LOCK = ".lock"
 SUFFIXES = {"Stopped": "_S", "Failed": "_F", "Completed": "_C"}
 """States that end a run, and what they append to the folder's name."""
 
 _NAME = re.compile(r"^\d{8}-\d{6}_Task_(?P<number>\d+)?")
 _UNSAFE = re.compile(r"[^\w.+=-]+")
+_RECEIPT = re.compile(r"^(\d+) (\d+) (\d+)\.$", re.MULTILINE)
 
 ReceiptKey = tuple[int, int, int]
 """Output, stage and chunk of a write task."""
@@ -65,40 +64,74 @@ class TaskFolder:
             text = (self.path / RECEIPTS).read_text(encoding="ascii", errors="replace")
         except OSError:
             return set()
-        lines = text.rpartition("\n")[0].splitlines()
-        parts = (line.split() for line in lines)
-        return {(int(p[0]), int(p[1]), int(p[2])) for p in parts if len(p) == 3}
+        return {(int(o), int(s), int(c)) for o, s, c in _RECEIPT.findall(text)}
+
+    def used_bytes(self) -> int:
+        """Disk space that the files of this folder take; holes of files take none."""
+        return sum(_used(f) for f in self.path.rglob("*") if f.is_file())
 
     def renamed(self, state: str | None) -> TaskFolder:
-        """Move the folder to the name of another state (None: running)."""
+        """Move the folder to the name of another state (None: running).
+
+        Raises `OutputError` where something of that name lies there already.
+        """
         name = self.path.name
         for suffix in SUFFIXES.values():
             name = name.removesuffix(suffix)
         target = self.path.with_name(name + (SUFFIXES[state] if state else ""))
         if target == self.path:
             return self
-        return TaskFolder(self.path.rename(target))
+        try:
+            if target.exists():
+                raise FileExistsError("something of this name lies there already")
+            return TaskFolder(self.path.rename(target))
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: cannot rename this task folder to {target.name}: "
+                f"{error.strerror or error}"
+            ) from error
+
+
+def _used(file: Path) -> int:
+    found = file.stat()
+    return int(getattr(found, "st_blocks", -(-found.st_size // 512))) * 512
 
 
 class Receipts:
     """Appends finished write tasks to the folder's list, at most once a second."""
 
     def __init__(self, folder: TaskFolder) -> None:
-        self._file = (folder.path / RECEIPTS).open("a", encoding="ascii")
+        self._path = folder.path / RECEIPTS
+        try:
+            # ends the line that a killed run may have left half written
+            self._file = self._path.open("a", encoding="ascii")
+            self._file.write("\n")
+        except OSError as error:
+            raise _not_written(self._path, error) from error
         self._written = time.monotonic()
 
     def add(self, key: ReceiptKey) -> None:
-        """Note a finished task."""
-        self._file.write("{} {} {}\n".format(*key))
-        if time.monotonic() - self._written > 1:
-            self._file.flush()
-            self._written = time.monotonic()
+        """Note a finished task; raises `OutputError` where the disk refuses."""
+        try:
+            self._file.write("{} {} {}.\n".format(*key))
+            if time.monotonic() - self._written > 1:
+                self._file.flush()
+                self._written = time.monotonic()
+        except OSError as error:
+            raise _not_written(self._path, error) from error
 
     def close(self) -> None:
-        """Write everything out."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        """Write everything out; what cannot be written is only computed again on resuming."""
+        try:
+            with self._file:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            log.warning("%s: receipts are lost: %s", self._path, error)
+
+
+def _not_written(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot write: {error}")
 
 
 def make_folder(parent: Path, name: str, description: str) -> TaskFolder:
@@ -142,49 +175,6 @@ def _next_number(parent: Path) -> int:
     return 1 + max((int(m["number"]) for m in found if m and m["number"]), default=0)
 
 
-class FolderLock:
-    """Keeps a second run out of a task folder; used as a context manager."""
-
-    def __init__(self, folder: TaskFolder) -> None:
-        self.path = folder.path / LOCK
-
-    def __enter__(self) -> FolderLock:
-        holder = {"host": socket.gethostname(), "pid": os.getpid()}
-        for _ in range(2):
-            try:
-                descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            except FileExistsError:
-                _refuse_if_alive(self.path)
-                self.path.unlink(missing_ok=True)
-                continue
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(holder, file)
-            return self
-        raise OutputError(f"{self.path}: cannot lock the task folder")
-
-    def __exit__(self, *_: object) -> None:
-        self.path.unlink(missing_ok=True)
-
-    def moved(self, folder: TaskFolder) -> None:
-        """Follow the folder to its new name."""
-        self.path = folder.path / LOCK
-
-
-def _refuse_if_alive(lock: Path) -> None:
-    """Raise where the lock's holder may still run; a dead process on this host may be replaced."""
-    try:
-        holder: Mapping[str, Any] = json.loads(lock.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        holder = {}
-    host, pid = holder.get("host", "an unknown host"), holder.get("pid", 0)
-    if host == socket.gethostname() and not psutil.pid_exists(int(pid)):
-        return
-    raise OutputError(
-        f"{lock.parent}: another run uses this task folder (process {pid} on {host}). "
-        f"Wait for it or stop it; if it is dead for certain, delete {lock}."
-    )
-
-
 def check_resumable(folder: TaskFolder) -> None:
     """Raise `ConfigError` where a folder's state does not allow to run it (the guide's rules)."""
     if folder.state == "Completed":
@@ -192,11 +182,7 @@ def check_resumable(folder: TaskFolder) -> None:
             f"{folder.path}: this task is completed and cannot be run again; "
             f"make a new one from its settings: luxdask run {folder.path / CONFIG}"
         )
+    if not folder.path.is_dir():
+        raise ConfigError(f"{folder.path}: no such folder (any more); did another run take it?")
     if not (folder.path / CONFIG).is_file():
         raise ConfigError(f"{folder.path}: no {CONFIG} in here; expected the folder of a task")
-
-
-def clear(folder: TaskFolder, names: Iterable[str]) -> None:
-    """Remove files of an earlier state."""
-    for name in names:
-        (folder.path / name).unlink(missing_ok=True)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from luxdask.cluster import connect
+from luxdask.cluster.execute import execute
 from luxdask.errors import ConfigError, ExperimentNotFoundError, OutputError
+from luxdask.graph.device import device_check
 from luxdask.io import open_experiment
 from luxdask.tasks.compile import compile_plan, free_disk, output_parent, select_inputs
 from luxdask.tasks.config import TaskConfig, parse_config, set_values
 from luxdask.tasks.defaults import ChangedDefault, automatic_defaults
-from luxdask.tasks.folder import CONFIG, TaskFolder, check_resumable, make_folder
-from luxdask.tasks.images import ImageFiles, write_main_files
+from luxdask.tasks.folder import CONFIG, RECEIPTS, TaskFolder, check_resumable, make_folder
+from luxdask.tasks.images import write_main_files
 from luxdask.tasks.json_file import write_json
 from luxdask.tasks.options import at_level
+from luxdask.tasks.plan_record import read_plan, write_plan
 from luxdask.tasks.run import TaskResult, run_plan
 from luxdask.tasks.template import load_template
 
@@ -92,9 +96,9 @@ class Task:
         """The same task with other values, given by dotted key.
 
         Raises `ConfigError` for unknown keys and impossible values, and for a stopped task: its
-        chunks were made with its settings.
+        chunks were made with its settings. Only `compute` may change there.
         """
-        if self.folder is not None:
+        if self.folder is not None and not all(key.startswith("compute.") for key in values):
             raise ConfigError(
                 f"{self.folder.path}: the settings of a stopped task cannot change; "
                 "make a new task instead"
@@ -111,7 +115,8 @@ class Task:
 
     def compile(self, experiment: Experiment) -> Plan:
         """Plan the task: grids, chunks and lazy images; reads no voxel."""
-        return compile_plan(self.config, experiment)
+        recorded = None if self.folder is None else read_plan(self.folder.path)
+        return compile_plan(self.config, experiment, recorded)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all settings as a task file."""
@@ -128,23 +133,27 @@ class Task:
     ) -> TaskResult:
         """Run the task to its end in a task folder; returns where everything is.
 
-        cluster : workers from `luxdask.connect`; by default what `compute` says.
+        cluster : workers from `luxdask.connect`, which are left as they are; by default what
+            `compute` says.
         listeners : called with `luxdask.cluster.events.Progress` in this thread.
         stop : when set, the task ends gracefully and can be resumed.
         check_disk : refuse to start where the images will not fit on the disk.
         Raises `TaskStopped` or `TaskFailedError`, and `ConfigError` and the like before anything
         starts.
         """
+        if self.folder is not None:
+            check_resumable(self.folder)
         opened = experiment or self.open_experiment()
         if self.config.input.only_create_main_files:
             return self._create_main_files(opened)
         plan = self.compile(opened)
         if check_disk:
             _check_disk(plan, self.folder)
-        folder = self._enter_folder(plan)
-        files = ImageFiles(plan, folder.path, self.config.output)
-        with cluster or self._connect() as backend:
-            return run_plan(files, folder, backend, stop or Event(), listeners)
+        with nullcontext(cluster) if cluster else self._connect() as backend:
+            if self.config.compute.device == "cuda":
+                _check_device(backend)
+            folder = self._enter_folder(plan)
+            return run_plan(plan, self.config.output, folder, backend, stop or Event(), listeners)
 
     def _connect(self) -> Backend:
         compute = self.config.compute
@@ -157,10 +166,15 @@ class Task:
 
     def _enter_folder(self, plan: Plan) -> TaskFolder:
         """The stopped task's folder, or a new one with the settings in it."""
-        if self.folder is not None:
-            return self.folder.renamed(None)
-        folder = make_folder(Path(plan.folder), self.config.name, self.config.description)
-        self._record(folder)
+        if self.folder is None:
+            folder = make_folder(Path(plan.folder), self.config.name, self.config.description)
+            self._record(folder)
+            write_plan(folder.path, plan)
+        else:
+            folder = self.folder
+            if read_plan(folder.path) is None:
+                (folder.path / RECEIPTS).unlink(missing_ok=True)
+                write_plan(folder.path, plan)
         return folder
 
     def _record(self, folder: TaskFolder) -> None:
@@ -184,11 +198,16 @@ class Task:
         return TaskResult(folder, sources, tuple(files), 0.0, 0)
 
 
+def _check_device(backend: Backend) -> None:
+    """Raise `ClusterError` with the reason where the workers have no GPU; ours does not matter."""
+    execute([device_check()], backend, lambda _: (), Event(), lambda _: 'compute.device "cuda"')
+
+
 def _check_disk(plan: Plan, folder: TaskFolder | None) -> None:
     """Raise `OutputError` where the images will not fit; what a stopped task wrote counts."""
     needed = plan.summary().disk_needed_bytes
     if folder is not None:
-        needed -= sum(f.stat().st_blocks * 512 for f in folder.path.iterdir() if f.is_file())
+        needed -= folder.used_bytes()
     free = free_disk(Path(plan.folder))
     if free is not None and needed > free:
         raise OutputError(
