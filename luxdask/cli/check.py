@@ -75,7 +75,10 @@ def outputs_table(outputs: Sequence[OutputSummary]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("output", "size (z, y, x)", "voxel (z, y, x) in µm", "views", "chunks", "on disk")
+    table = Table()
+    table.add_column("output", overflow="fold")  # names are to be copied
+    for heading in ("size (z, y, x)", "voxel (z, y, x) in µm", "views", "chunks", "on disk"):
+        table.add_column(heading)
     for o in outputs[:OUTPUTS_SHOWN]:
         cells = (
             o.name,

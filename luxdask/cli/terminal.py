@@ -49,7 +49,10 @@ def changes_table(changes: Sequence[ChangedDefault]) -> Table:
     """The defaults that were changed because of the images."""
     from rich.table import Table
 
-    table = Table("setting", "from", "to", "because", title="Defaults changed to suit the images")
+    table = Table(title="Defaults changed to suit the images")
+    table.add_column("setting", overflow="fold")  # keys are to be copied
+    for heading in ("from", "to", "because"):
+        table.add_column(heading)
     for change in changes:
         table.add_row(change.key, human_value(change.old), human_value(change.new), change.reason)
     return table

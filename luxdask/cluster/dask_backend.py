@@ -106,6 +106,7 @@ def local_cluster(
             dashboard_address="127.0.0.1:0",
             host="127.0.0.1",
             silence_logs=logging.ERROR,
+            preload=["luxdask.cluster.ignore_interrupt"],
         )
         return DaskBackend(distributed.Client(cluster), cluster)
 

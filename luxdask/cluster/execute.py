@@ -112,7 +112,10 @@ def _raise(name: str, error: BaseException) -> None:
         raise error
     kind = type(error) if isinstance(error, LuxdaskError) else TaskFailedError
     if isinstance(error, MemoryError):
-        error = MemoryError("out of memory; set compute.chunk_vx or compute.memory_limit lower")
+        reason = f" ({error})" if str(error) else ""
+        error = MemoryError(
+            f"out of memory{reason}; set compute.chunk_vx or compute.memory_limit lower"
+        )
     if kind is OutputError:
         raise error
     raise kind(f"{name}: {error or type(error).__name__}") from error

@@ -62,15 +62,36 @@ def open_h5(path: str | os.PathLike[str]) -> h5py.File:
 
 def chunk_table(path: str, dataset: str) -> ChunkTable:
     """Chunk table of a dataset, cached until the file's size or date changes."""
+    stat = _stat(path)
+    return _chunk_table(path, dataset, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+def table_while_written(path: str, dataset: str) -> ChunkTable:
+    """Chunk table of a file whose voxels are being written: its structure stays, its date does not.
+
+    Whoever makes such a file anew calls `forget_table`.
+    """
+    stat = _stat(path)
+    return _chunk_table(path, dataset, (stat.st_ino, stat.st_size, -_renewals.get(path, 0)))
+
+
+def forget_table(path: str) -> None:
+    """Read the tables of a file anew: it was replaced, maybe by one that looks the same."""
+    _renewals[path] = _renewals.get(path, 0) + 1
+
+
+_renewals: dict[str, int] = {}
+
+
+def _stat(path: str) -> os.stat_result:
     try:
-        stat = os.stat(path)
+        return os.stat(path)
     except OSError as error:
         raise ImageFileError(f"{path}: {error.strerror or error}") from error
-    return _chunk_table(path, dataset, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
-def _chunk_table(path: str, dataset: str, size: int, mtime_ns: int) -> ChunkTable:
+def _chunk_table(path: str, dataset: str, state: tuple[int, ...]) -> ChunkTable:
     with open_h5(path) as file:
         try:
             data = file[dataset]

@@ -48,15 +48,23 @@ def read_into(path: str, dataset: str, box: Box, out: NDArray[np.uint16]) -> Non
     the GIL, so threads scale.
     """
     table = chunk_table(path, dataset)
-    if not (box & Box.of_shape(table.shape)) == box:
-        raise ImageFileError(f"{path}: region {box} lies outside the image of shape {table.shape}")
     if table.is_plain:
-        _read_plain(table, box, out)
-    else:
-        _read_h5py(path, dataset, box, out)
+        read_plain(table, box, out)
+        return
+    _check_inside(table, box)
+    _read_h5py(path, dataset, box, out)
 
 
-def _read_plain(table: ChunkTable, box: Box, out: NDArray[np.uint16]) -> None:
+def _check_inside(table: ChunkTable, box: Box) -> None:
+    if not (box & Box.of_shape(table.shape)) == box:
+        raise ImageFileError(
+            f"{table.path}: region {box} lies outside the image of shape {table.shape}"
+        )
+
+
+def read_plain(table: ChunkTable, box: Box, out: NDArray[np.uint16]) -> None:
+    """As `read_into`, for an image whose chunks are known to be uncompressed."""
+    _check_inside(table, box)
     descriptor = os.open(table.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         _read_chunks(descriptor, table, box, out)

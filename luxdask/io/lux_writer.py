@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 
 from luxdask.errors import OutputError
-from luxdask.io.chunk_table import ChunkTable, chunk_table
-from luxdask.io.lux_reader import read_box
+from luxdask.io.chunk_table import ChunkTable, forget_table, table_while_written
+from luxdask.io.lux_reader import read_plain
 from luxdask.model.geometry import Box, Shape, Vector, shape3
 from luxdask.model.levels import FULL, level_name, level_shape
 
@@ -50,13 +50,14 @@ class LuxWriter:
         """Create the file and its sidecar; an existing file of this name is replaced."""
         try:
             _create_file(self)
+            forget_table(self.path)
             write_json(sidecar_path(self.path), json.loads(self.metadata))
         except OSError as error:
             raise OutputError(f"{self.path}: cannot create the image: {error}") from error
 
     def write(self, level: int, start: Shape, block: NDArray[np.uint16]) -> int:
         """Store a block; chunks it covers only in part are written in part."""
-        table = chunk_table(self.path, level_name(self.levels[level]))
+        table = table_while_written(self.path, level_name(self.levels[level]))
         try:
             return _write_block(table, start, block)
         except OSError as error:
@@ -64,7 +65,9 @@ class LuxWriter:
 
     def read(self, level: int, box: Box) -> NDArray[np.uint16]:
         """Voxels of a level."""
-        return read_box(self.path, level_name(self.levels[level]), box)
+        out = np.empty(box.shape, dtype=np.uint16)
+        read_plain(table_while_written(self.path, level_name(self.levels[level])), box, out)
+        return out
 
 
 def sidecar_path(path: str) -> Path:

@@ -102,8 +102,8 @@ def draw_scale_bar(axes: Axes, extent_um: tuple[float, float]) -> None:
     x, y = 0.035 * width, height - 0.035 * width
     axes.plot([x, x + length], [y, y], color="white", linewidth=3, solid_capstyle="butt")
     axes.annotate(
-        length_text(length), (x + length / 2, y), (0, 4), textcoords="offset points",
-        color="white", size=9, ha="center", va="bottom", path_effects=[_dark_rim()],
+        length_text(length), (x, y), (0, 4), textcoords="offset points",
+        color="white", size=9, ha="left", va="bottom", path_effects=[_dark_rim()],
     )  # fmt: skip
 
 

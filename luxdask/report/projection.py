@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from luxdask.io.reader import reader_for
-from luxdask.model.geometry import Box, shape3, vector
+from luxdask.model.geometry import Box, vector
 from luxdask.model.levels import FULL, level_shape
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ SIDE_PX = 800
 READ_VOXELS = 1 << 26
 """Voxels read per image; where no small level is stored, planes are left out evenly."""
 
-PIECE_VOXELS = 1 << 23
-"""Voxels held in memory at a time."""
+PIECE_VOXELS, PLANES_PER_PIECE = 1 << 23, 8
+"""Voxels held in memory at a time, and the planes that these are to contain at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +58,25 @@ def project(view: View, side_px: int = SIDE_PX, read_voxels: int = READ_VOXELS) 
     shape = level_shape(view.shape, level)
     bins = _bins(shape, side_px)
     planes = _planes(shape, read_voxels)
-    ny, nx = shape[1] // bins[0], shape[2] // bins[1]
-    front = np.zeros((ny, nx), dtype=np.float32)
-    top = np.zeros((len(planes), nx), dtype=np.float32)
-    side = np.zeros((len(planes), ny), dtype=np.float32)
-    for at, box in _pieces(shape, planes, bins):
-        block = np.empty(box.shape, dtype=np.uint16)
-        reader.read_into(view.source, box, block, level=level)
-        z, y = slice(at, at + box.shape[0]), slice(box.start[1] // bins[0], box.stop[1] // bins[0])
-        np.maximum(front[y], _averaged(block.max(axis=0), bins), out=front[y])
-        np.maximum(top[z], _averaged(block.max(axis=1), (1, bins[1])), out=top[z])
-        side[z, y] = _averaged(block.max(axis=2), (1, bins[0]))
-    return Projections(front, top, side, vector(np.multiply(view.shape, view.spacing_um)))
+    height, width = shape[1] // bins[0] * bins[0], shape[2] // bins[1] * bins[1]
+    fronts, sides = [], []
+    top = np.zeros((len(planes), width), dtype=np.uint16)
+    for y, rows in _bands(height, shape[2], bins[0]):
+        front = np.zeros((rows, width), dtype=np.uint16)
+        side = np.zeros((len(planes), rows), dtype=np.uint16)
+        for at, count in _slabs(planes, rows * width):
+            box = Box((planes[at], y, 0), (planes[at] + count, y + rows, width))
+            block = np.empty(box.shape, dtype=np.uint16)
+            reader.read_into(view.source, box, block, level=level)
+            z = slice(at, at + count)
+            np.maximum(front, block.max(axis=0), out=front)
+            np.maximum(top[z], block.max(axis=1), out=top[z])
+            side[z] = block.max(axis=2)
+        fronts.append(_averaged(front, bins))
+        sides.append(_averaged(side, (1, bins[0])))
+    extent_um = vector(np.multiply(view.shape, view.spacing_um))
+    averaged = _averaged(top, (1, bins[1]))
+    return Projections(np.concatenate(fronts), averaged, np.concatenate(sides, axis=1), extent_um)
 
 
 def choose_level(levels: Sequence[Shape], shape: Shape, side_px: int) -> Shape:
@@ -88,17 +95,18 @@ def _planes(shape: Shape, read_voxels: int) -> range:
     return range(0, shape[0], -(-shape[0] // most))
 
 
-def _pieces(shape: Shape, planes: range, bins: tuple[int, int]) -> Iterator[tuple[int, Box]]:
-    """Boxes that cover the planes, each with the number of its first plane among them."""
-    width = shape[2] // bins[1] * bins[1]
-    height = shape[1] // bins[0] * bins[0]
-    rows = min(height, max(1, PIECE_VOXELS // (shape[2] * bins[0])) * bins[0])
-    depth = max(1, PIECE_VOXELS // (rows * shape[2])) if planes.step == 1 else 1
+def _bands(height: int, width: int, step: int) -> Iterator[tuple[int, int]]:
+    """First row and number of rows, in multiples of `step`."""
+    rows = max(1, PIECE_VOXELS // (PLANES_PER_PIECE * width * step)) * step
+    for y in range(0, height, rows):
+        yield y, min(rows, height - y)
+
+
+def _slabs(planes: range, size: int) -> Iterator[tuple[int, int]]:
+    """Number of the first plane and how many are read together; just one where some are skipped."""
+    depth = max(1, PIECE_VOXELS // size) if planes.step == 1 else 1
     for at in range(0, len(planes), depth):
-        z = planes[at]
-        for y in range(0, height, rows):
-            stop = (min(z + depth, shape[0]), min(y + rows, height), width)
-            yield at, Box((z, y, 0), shape3(stop))
+        yield at, min(depth, len(planes) - at)
 
 
 def _averaged(image: NDArray[np.uint16], bins: tuple[int, int]) -> NDArray[np.float32]:

@@ -321,7 +321,7 @@ def test_disk_that_takes_not_even_the_status_still_marks_the_folder(
         raise OutputError("status.json: cannot write: [Errno 28] No space left on device")
 
     monkeypatch.setattr(TaskFolder, "write_status", full)
-    with pytest.raises(OutputError, match="disk .* is full"):
+    with pytest.raises(OutputError, match=r"disk .* is full"):
         make_task(tiles).run()
     assert len(list(Path(tiles.folder, "processed").glob("*_F"))) == 1
 
@@ -402,7 +402,7 @@ def test_folder_that_cannot_be_renamed(
     folder = stopped_run(make_task(tiles), one_thread)
     opened = Task.open(folder)
     folder.with_name(folder.name.removesuffix("_S")).mkdir()
-    with pytest.raises(OutputError, match="cannot rename this task folder to .*already"):
+    with pytest.raises(OutputError, match=r"cannot rename this task folder to .*already"):
         opened.run(cluster=one_thread)
     assert folder.is_dir()
 

@@ -66,7 +66,7 @@ def test_compile_reads_no_voxel(small: Truth) -> None:
         plan = Task.new(experiment).compile(experiment)
         assert len(plan.outputs) == 4
         assert "uni_tp-1_ch-1" in str(plan)
-        plan.outputs[0].array
+        assert plan.outputs[0].array.dims == ("z", "y", "x")
 
 
 def test_lazy_image_is_the_written_image(
