@@ -1,6 +1,7 @@
-"""Trilinear interpolation of 16 voxels at a time with LLVM's masked gather, from numba.
+"""Interpolation of 16 voxels at a time with LLVM's masked gather, from numba.
 
-One 32-bit gather fetches a uint16 voxel and its neighbour in x, so eight taps cost four gathers.
+One 32-bit gather fetches a uint16 voxel and its neighbour in x: eight taps cost four gathers
+(trilinear), 64 taps cost 32 (cubic).
 The voxel after the last of the buffer is touched too: buffers are one voxel longer than needed.
 CPUs without gather instructions run the same code, split by LLVM into single loads.
 """
@@ -81,23 +82,72 @@ def _taps(builder: Any, source: Any, index: Any, pitch: tuple[Any, Any], mask: A
 
 
 def _interpolate(builder: Any, words: list[Any], fractions: tuple[Any, Any, Any]) -> Any:
-    low, high = ir.Constant(_VI, [0xFFFF] * LANES), ir.Constant(_VI, [16] * LANES)
     tz, ty, tx = fractions
-    rows = [
-        _lerp(
-            builder,
-            builder.sitofp(builder.and_(word, low), _VF),
-            builder.sitofp(builder.lshr(word, high), _VF),
-            tx,
-        )
-        for word in words
-    ]
+    rows = [_lerp(builder, *_halves(builder, word), tx) for word in words]
     return _lerp(
         builder, _lerp(builder, rows[0], rows[1], ty), _lerp(builder, rows[2], rows[3], ty), tz
     )
 
 
-def _body(builder: Any, args: Any, i: Any) -> None:
+def _halves(builder: Any, word: Any) -> tuple[Any, Any]:
+    """The two neighbouring voxels in one gathered word."""
+    low, high = ir.Constant(_VI, [0xFFFF] * LANES), ir.Constant(_VI, [16] * LANES)
+    first = builder.sitofp(builder.and_(word, low), _VF)
+    return first, builder.sitofp(builder.lshr(word, high), _VF)
+
+
+def _multiply_add(builder: Any, total: Any, weight: Any, value: Any) -> Any:
+    product = builder.fmul(weight, value, flags=_FAST)
+    return product if total is None else builder.fadd(total, product, flags=_FAST)
+
+
+def _polynomial(builder: Any, t: Any, *coefficients: float) -> Any:
+    """Horner's scheme, the highest power first."""
+    value = ir.Constant(_VF, [coefficients[0]] * LANES)
+    for c in coefficients[1:]:
+        step = ir.Constant(_VF, [c] * LANES)
+        value = builder.fadd(builder.fmul(value, t, flags=_FAST), step, flags=_FAST)
+    return value
+
+
+def _keys(builder: Any, t: Any) -> list[Any]:
+    """The four weights of cubic convolution (Keys 1981, a = -0.5) at a fraction."""
+    return [
+        _polynomial(builder, t, -0.5, 1.0, -0.5, 0.0),
+        _polynomial(builder, t, 1.5, -2.5, 0.0, 1.0),
+        _polynomial(builder, t, -1.5, 2.0, 0.5, 0.0),
+        _polynomial(builder, t, 0.5, -0.5, 0.0, 0.0),
+    ]
+
+
+def _linear(builder: Any, source: Any, index: Any, pitch: Any, mask: Any, fractions: Any) -> Any:
+    words = list(_taps(builder, source, index, pitch, mask))
+    return _interpolate(builder, words, fractions)
+
+
+def _cubic(builder: Any, source: Any, index: Any, pitch: Any, mask: Any, fractions: Any) -> Any:
+    """Sum over 4 x 4 rows of 4 voxels; `index` is the voxel at the integer coordinates."""
+    pz, py = (_splat(builder, p, _VI) for p in pitch)
+    wz, wy, wx = (_keys(builder, t) for t in fractions)
+    two = ir.Constant(_VI, [2] * LANES)
+    back = builder.add(builder.add(pz, py), ir.Constant(_VI, [1] * LANES))
+    plane, total = builder.sub(index, back), None
+    for z in range(4):
+        row, sum_y = plane, None
+        for y in range(4):
+            a, b = _halves(builder, _gather(builder, source, row, mask))
+            c, d = _halves(builder, _gather(builder, source, builder.add(row, two), mask))
+            sum_x = None
+            for weight, value in zip(wx, (a, b, c, d), strict=True):
+                sum_x = _multiply_add(builder, sum_x, weight, value)
+            sum_y = _multiply_add(builder, sum_y, wy[y], sum_x)
+            row = builder.add(row, py)
+        total = _multiply_add(builder, total, wz[z], sum_y)
+        plane = builder.add(plane, pz)
+    return total
+
+
+def _body(builder: Any, args: Any, i: Any, interpolate: Any) -> None:
     source, target, count, z, dz, y, dy, x, dx, pz, py = args
     lane = builder.add(_splat(builder, i, _VI), ir.Constant(_VI, list(range(LANES))))
     mask = builder.icmp_signed("<", lane, _splat(builder, count, _VI))
@@ -108,8 +158,35 @@ def _body(builder: Any, args: Any, i: Any) -> None:
     row = builder.add(
         builder.mul(iz, _splat(builder, pz, _VI)), builder.mul(iy, _splat(builder, py, _VI))
     )
-    words = list(_taps(builder, source, builder.add(row, ix), (pz, py), mask))
-    _store(builder, _interpolate(builder, words, (tz, ty, tx)), target, i, mask)
+    index = builder.add(row, ix)
+    values = interpolate(builder, source, index, (pz, py), mask, (tz, ty, tx))
+    _store(builder, values, target, i, mask)
+
+
+_SIGNATURE = types.void(
+    types.intp, types.intp, types.int32, *([types.float32] * 6), types.int32, types.int32
+)
+
+
+def _loop(interpolate: Any) -> Any:
+    """Code generator: `LANES` voxels per turn until `count` are done."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        count, zero = args[2], ir.Constant(_I32, 0)
+        before = builder.block
+        loop, end = builder.append_basic_block("rows"), builder.append_basic_block("done")
+        builder.cbranch(builder.icmp_signed(">", count, zero), loop, end)
+        builder.position_at_end(loop)
+        i = builder.phi(_I32)
+        i.add_incoming(zero, before)
+        _body(builder, args, i, interpolate)
+        following = builder.add(i, ir.Constant(_I32, LANES))
+        i.add_incoming(following, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, count), loop, end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    return generate
 
 
 @intrinsic
@@ -121,23 +198,15 @@ def trilinear_row(  # type: ignore[no-untyped-def]
     `source` and `target` are addresses (uint16 and float32 data); coordinates are relative to
     `source`, must not be negative, and stay precise while they are small.
     """
-    signature = types.void(
-        types.intp, types.intp, types.int32, *([types.float32] * 6), types.int32, types.int32
-    )
+    return _SIGNATURE, _loop(_linear)
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        count, zero = args[2], ir.Constant(_I32, 0)
-        before = builder.block
-        loop, end = builder.append_basic_block("rows"), builder.append_basic_block("done")
-        builder.cbranch(builder.icmp_signed(">", count, zero), loop, end)
-        builder.position_at_end(loop)
-        i = builder.phi(_I32)
-        i.add_incoming(zero, before)
-        _body(builder, args, i)
-        following = builder.add(i, ir.Constant(_I32, LANES))
-        i.add_incoming(following, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, count), loop, end)
-        builder.position_at_end(end)
-        return context.get_dummy_value()
 
-    return signature, generate
+@intrinsic
+def tricubic_row(  # type: ignore[no-untyped-def]
+    typing, source, target, count, z, dz, y, dy, x, dx, pitch_z, pitch_y
+):
+    """As `trilinear_row` with cubic convolution, which touches one voxel before `source` as well.
+
+    Source: Keys 1981, doi:10.1109/TASSP.1981.1163711.
+    """
+    return _SIGNATURE, _loop(_cubic)

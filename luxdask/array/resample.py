@@ -13,7 +13,7 @@ from math import floor
 
 import numpy as np
 
-from luxdask.array.gather import trilinear_row
+from luxdask.array.gather import tricubic_row, trilinear_row
 from luxdask.array.jit import inlined, kernel
 
 SEGMENT = 128
@@ -116,21 +116,26 @@ def cubic_shift_row(  # type: ignore[no-untyped-def]
 @kernel
 def cubic_row(pool, start, pz, py, origin, step, row, count):  # type: ignore[no-untyped-def]
     """Cubic convolution (Keys 1981, a = -0.5) along any straight line through the volume."""
-    for i in range(count):
-        z, y, x = origin[0] + step[0] * i, origin[1] + step[1] * i, origin[2] + step[2] * i
-        bz, by, bx = floor(z), floor(y), floor(x)
-        wz, wy, wx = keys(np.float32(z - bz)), keys(np.float32(y - by)), keys(np.float32(x - bx))
-        base = start + (bz - 1) * pz + (by - 1) * py + bx - 1
-        total = np.float32(0)
-        for j in range(4):
-            plane = np.float32(0)
-            for k in range(4):
-                at = base + j * pz + k * py
-                plane += wy[k] * (
-                    wx[0] * np.float32(pool[at])
-                    + wx[1] * np.float32(pool[at + 1])
-                    + wx[2] * np.float32(pool[at + 2])
-                    + wx[3] * np.float32(pool[at + 3])
-                )
-            total += wz[j] * plane
-        row[i] = total
+    done = 0
+    while done < count:
+        n = min(SEGMENT, count - done)
+        z, y, x = (
+            origin[0] + step[0] * done,
+            origin[1] + step[1] * done,
+            origin[2] + step[2] * done,
+        )
+        bz, by, bx = lowest(z, step[0], n), lowest(y, step[1], n), lowest(x, step[2], n)
+        tricubic_row(  # type: ignore[call-arg]
+            pool.ctypes.data + 2 * (start + bz * pz + by * py + bx),
+            row.ctypes.data + 4 * done,
+            np.int32(n),
+            np.float32(z - bz),
+            np.float32(step[0]),
+            np.float32(y - by),
+            np.float32(step[1]),
+            np.float32(x - bx),
+            np.float32(step[2]),
+            np.int32(pz),
+            np.int32(py),
+        )
+        done += n

@@ -111,7 +111,9 @@ def _show(error: LuxdaskError, debug: bool) -> None:
     out = console(stderr=True)
     if debug:
         out.print_exception()
-    out.print(Text("Error: ", style="bold red").append(str(error), style="not bold default"))
+    is_stop = isinstance(error, TaskStopped)  # what the user asked for is no error
+    label = Text("Task ", style="bold") if is_stop else Text("Error: ", style="bold red")
+    out.print(label.append(str(error), style="not bold default"), soft_wrap=is_stop)
 
 
 def _flushed(code: int) -> int:

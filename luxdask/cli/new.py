@@ -123,4 +123,5 @@ def _report(output: str, changes: Sequence[ChangedDefault]) -> None:
             f"Edit it, see what it would do with `luxdask check {output}`, then start it with "
             f"`luxdask run {output}`.",
             markup=False,
+            soft_wrap=True,  # a command must stay in one piece to be copied
         )

@@ -83,7 +83,8 @@ def print_result(out: Any, result: TaskResult) -> None:
     rate = f", {result.voxels / result.seconds / 1e6:.0f} Mvoxel/s" if result.voxels else ""
     out.print(f"Completed in {result.seconds:.1f} s{rate}: {result.folder}", markup=False)
     if result.images:
-        out.print(f"  {len(result.images)} images, {human_bytes(size)}", markup=False)
+        count = f"{len(result.images)} image{'s' if len(result.images) > 1 else ''}"
+        out.print(f"  {count}, {human_bytes(size)}", markup=False)
     for path in result.main_files:
         out.print(f"  {path.name}", markup=False)
     for url in result.ome_zarr:

@@ -12,6 +12,8 @@ from luxdask.cli.terminal import console, human_value
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from luxdask.tasks.options import Option
+
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -22,6 +24,9 @@ def schema(
     level: Annotated[
         UsageLevel, typer.Option(help="Which settings the table shows.")
     ] = UsageLevel.ADVANCED,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the page docs/settings.md instead.")
+    ] = False,
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="File for the JSON schema.")
     ] = None,
@@ -29,7 +34,9 @@ def schema(
     """Print the JSON schema of task files, or a table of all settings."""
     from luxdask.tasks.json_file import json_text, write_json
 
-    if table:
+    if markdown:
+        typer.echo(settings_page(), nl=False)
+    elif table:
         console().print(settings_table(level))
     elif output is None:
         typer.echo(json_text(json_schema()), nl=False)
@@ -64,3 +71,48 @@ def settings_table(level: UsageLevel) -> Table:
         cells = (o.key, human_value(o.default), LEVELS[o.level], o.allowed, o.help)
         made.add_row(*(Text(cell) for cell in cells))
     return made
+
+
+PAGE_HEAD = """# Settings
+
+A task file is one JSON document. Every key may be left out and then takes its default. A key with
+dots stands for nested objects: `output.sampling.depth` is `{"output": {"sampling": {"depth": 1}}}`.
+On the command line a setting is given as `--set output.sampling.depth=2`, in Python as
+`task.replace({"output.sampling.depth": 2})`. Unknown keys and values that are not allowed are
+refused before anything runs. `null` means "automatic" or "none", as the last column says.
+
+The level is that of `luxdask new --level`, which leaves the settings of higher levels out of the
+file. What is not there yet (registration, deconvolution, regions of interest, flatfield and camera
+pixels, multi-transform and landmark files, the starters for batch systems) is part of the document
+already; a task that switches it on is refused.
+
+This page is made by `luxdask schema --markdown > docs/settings.md`.
+"""
+
+
+def settings_page() -> str:
+    """All settings as Markdown, one table per group of the document."""
+    from luxdask.tasks.options import options
+
+    lines, group = [PAGE_HEAD.rstrip()], None
+    for o in options():
+        first = o.key.partition(".")[0] if "." in o.key else "task"
+        if first != group:
+            group = first
+            lines += ["", f"## {group}", "", "| setting | default | level | allowed | meaning |"]
+            lines.append("|---|---|---|---|---|")
+        lines.append(_page_row(o))
+    return "\n".join(lines) + "\n"
+
+
+def _page_row(option: Option) -> str:
+    from luxdask.tasks.options import LEVELS
+
+    cells = (
+        f"`{option.key}`",
+        f"`{human_value(option.default)}`",
+        LEVELS[option.level],
+        option.allowed,
+        option.help,
+    )
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

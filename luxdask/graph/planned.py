@@ -140,7 +140,7 @@ class PlannedOutput:
         while len(todo) > 1:
             base = todo[0]
             relative = [shape3([f // b for f, b in zip(x, base, strict=True)]) for x in todo]
-            inner = _writable(relative, level_shape(shape, base), self.chunks.chunk)
+            inner = _writable(relative, level_shape(shape, base), self._coarse_chunk)
             stages.append(tuple(todo[: max(len(inner), 2)]))
             todo = todo[len(stages[-1]) - 1 :]
         return tuple(stages)
@@ -159,18 +159,24 @@ class PlannedOutput:
         """Number of jobs of a later stage."""
         return len(self._coarse_grid(stage))
 
+    @property
+    def _coarse_chunk(self) -> Shape:
+        """Region of later stages: wide enough to hold whole rows of chunks of the next level."""
+        z, *wide = self.chunks.chunk
+        return shape3([z, *(-(-c // (2 * STORED)) * 2 * STORED for c in wide)])
+
     def _coarse_grid(self, stage: int) -> ChunkGrid:
         base = level_shape(self.output.grid.shape, self.stages[stage][0])
-        return ChunkGrid(base, self.chunks.chunk)
+        return ChunkGrid(base, self._coarse_chunk)
 
     def shards(self) -> tuple[Shape, ...]:
         """Per level the region that one task writes: the shard of formats that have shards."""
         found: dict[Shape, Shape] = {}
-        for stage in self.stages:
-            base = stage[0]
+        for number, stage in enumerate(self.stages):
+            base, chunk = stage[0], self._coarse_chunk if number else self.chunks.chunk
             for level in stage:
                 step = [f // b for f, b in zip(level, base, strict=True)]
-                part = [c // s for c, s in zip(self.chunks.chunk, step, strict=True)]
+                part = [c // s for c, s in zip(chunk, step, strict=True)]
                 found.setdefault(level, shape3([max(1, p) for p in part]))
         return tuple(found[level] for level in self.levels)
 

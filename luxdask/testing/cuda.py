@@ -194,8 +194,9 @@ class EmulatedCupy(ModuleType):
 
     def __init__(self, folder: Path, failures: Sequence[Exception] = ()) -> None:
         super().__init__("cupy")
-        self.failures, self.launches = list(failures), 0
-        self.freed = 0
+        self.failures = list(failures)
+        self.launches = self.freed = 0
+        self.ndarray = DeviceArray
         pool = SimpleNamespace(free_bytes=lambda: 0, free_all_blocks=self._free)
         self.get_default_memory_pool = lambda: pool
         self.cuda = SimpleNamespace(

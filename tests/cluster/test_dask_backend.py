@@ -149,25 +149,6 @@ def test_tasks_are_small(tiles: Truth, make_task: Callable[..., Task]) -> None:
 
 # ---- worker processes ----
 
-IMPORT_CHECK = """
-import sys, threading, psutil
-import luxdask
-assert luxdask.__version__
-heavy = {"h5py", "zarr", "dask", "distributed", "numba", "cupy", "numpy", "scipy", "pydantic"}
-print(sorted(heavy & set(sys.modules)), threading.active_count(), psutil.Process().children())
-"""
-
-
-def test_import_is_light() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", IMPORT_CHECK],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split("\n")[0] == "[] 1 []"
-
-
 @pytest.mark.slow
 def test_two_processes_give_the_same_bytes(tiles: Truth, make_task: Callable[..., Task]) -> None:
     task = make_task(tiles, fusion__blending=True, fusion__image_quality_weighting=True)

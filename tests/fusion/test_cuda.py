@@ -203,7 +203,7 @@ def test_equal_views_stay_exact_however_they_are_weighted(device: str) -> None:
 
 def test_one_view_is_not_weighted(device: str) -> None:
     views = ([noise((8, 10, 30))], [Affine.translation((0.3, 0.2, 0.7))], (6, 8, 28))
-    low = [Quality(np.full((1, 1, 1), 1e-6, np.float32), Affine())]
+    low = [Quality(np.full((1, 1, 1), 1e-35, np.float32), Affine())]
     assert np.array_equal(fuse_both(*views)[1], fuse_both(*views, (2, 2, 2), low)[1])
 
 

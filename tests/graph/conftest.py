@@ -19,7 +19,7 @@ from luxdask.model.output import Output
 from luxdask.model.view import Source, View, ViewId
 
 
-@dataclass
+@dataclass(repr=False)
 class MemoryReader:
     """A reader of volumes in memory that notes what it reads, as (path, box, level)."""
 
@@ -37,7 +37,7 @@ class MemoryReader:
         out[...] = image[box.slices]
 
 
-@dataclass
+@dataclass(repr=False)
 class Memory:
     reader: MemoryReader = field(default_factory=MemoryReader)
     numbers: count = field(default_factory=count)

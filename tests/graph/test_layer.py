@@ -100,7 +100,7 @@ def test_slices_read_only_their_windows(files):
     ]
     with record_reads() as reads:
         computed(planned.array[:, :, 64:128])
-    assert [(r.path, r.box.start[2], r.box.stop[2]) for r in reads] == [
+    assert sorted((r.path, r.box.start[2], r.box.stop[2]) for r in reads) == [
         (files[0].source.path, 64, 128),
         (files[1].source.path, 0, 28),
     ]
@@ -114,9 +114,9 @@ def test_graph_shows_every_edge(files):
     graph = planned.array.data.__dask_graph__()
     name = planned.array.data.name
     edges = [len(graph[(name, 0, 0, x)].dependencies) for x in range(5)]
-    assert edges == [1, 2, 1, 1, 0]
+    assert edges == [1, 2, 2, 1, 0]
     functions = {k: graph[k].func for k in graph}
-    assert sum(f is read_part for f in functions.values()) == 5
+    assert sum(f is read_part for f in functions.values()) == 6
     assert sum(f is fuse_read for f in functions.values()) == 4
     weighted = plan(files, quality_strength=1.0)
     graph = weighted.array.data.__dask_graph__()

@@ -33,7 +33,7 @@ DESIGN_KEYS = {
     "fusion.deconvolution": "enabled psf_lateral_um psf_axial_um psf_file iterations",
     "output": "sampling bounding_boxes views_separately formats imaris folder ome_zarr_url",
     "output.sampling": "width height depth isotropic",
-    "compute": "cluster n_workers threads_per_worker memory_limit chunk_vx",
+    "compute": "cluster device n_workers threads_per_worker memory_limit chunk_vx",
 }
 
 
