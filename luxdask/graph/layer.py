@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 class FusionLayer(Layer):
     """Tasks of one output: quality maps, windows read, chunks fused."""
 
+    has_legacy_tasks = False
+    """Else dask makes every task of the layer to look at its kind, however small a slice is."""
+
     def __init__(self, name: str, planned: PlannedOutput) -> None:
         super().__init__()
         self.name = name
