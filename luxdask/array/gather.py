@@ -19,7 +19,7 @@ LANES = 16
 _I1, _I32, _I64, _F32 = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _VF, _VI, _VL = (ir.VectorType(t, LANES) for t in (_F32, _I32, _I64))
 _VM = ir.VectorType(_I1, LANES)
-_FAST = ("fast",)
+_FAST = ("contract", "nnan", "ninf", "nsz")
 
 
 def _splat(builder: Any, value: Any, vector: Any) -> Any:
@@ -148,10 +148,10 @@ def _cubic(builder: Any, source: Any, index: Any, pitch: Any, mask: Any, fractio
 
 
 def _body(builder: Any, args: Any, i: Any, interpolate: Any) -> None:
-    source, target, count, z, dz, y, dy, x, dx, pz, py = args
+    source, target, first, count, z, dz, y, dy, x, dx, pz, py = args
     lane = builder.add(_splat(builder, i, _VI), ir.Constant(_VI, list(range(LANES))))
     mask = builder.icmp_signed("<", lane, _splat(builder, count, _VI))
-    where = builder.sitofp(lane, _VF)
+    where = builder.sitofp(builder.add(lane, _splat(builder, first, _VI)), _VF)
     iz, tz = _axis(builder, where, z, dz)
     iy, ty = _axis(builder, where, y, dy)
     ix, tx = _axis(builder, where, x, dx)
@@ -164,7 +164,13 @@ def _body(builder: Any, args: Any, i: Any, interpolate: Any) -> None:
 
 
 _SIGNATURE = types.void(
-    types.intp, types.intp, types.int32, *([types.float32] * 6), types.int32, types.int32
+    types.intp,
+    types.intp,
+    types.int32,
+    types.int32,
+    *([types.float32] * 6),
+    types.int32,
+    types.int32,
 )
 
 
@@ -172,7 +178,7 @@ def _loop(interpolate: Any) -> Any:
     """Code generator: `LANES` voxels per turn until `count` are done."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        count, zero = args[2], ir.Constant(_I32, 0)
+        count, zero = args[3], ir.Constant(_I32, 0)
         before = builder.block
         loop, end = builder.append_basic_block("rows"), builder.append_basic_block("done")
         builder.cbranch(builder.icmp_signed(">", count, zero), loop, end)
@@ -191,9 +197,9 @@ def _loop(interpolate: Any) -> Any:
 
 @intrinsic
 def trilinear_row(  # type: ignore[no-untyped-def]
-    typing, source, target, count, z, dz, y, dy, x, dx, pitch_z, pitch_y
+    typing, source, target, first, count, z, dz, y, dy, x, dx, pitch_z, pitch_y
 ):
-    """``target[i] = source(z + i dz, y + i dy, x + i dx)`` for i < count.
+    """``target[i] = source(z + k dz, y + k dy, x + k dx)`` with k = first + i, for i < count.
 
     `source` and `target` are addresses (uint16 and float32 data); coordinates are relative to
     `source`, must not be negative, and stay precise while they are small.
@@ -203,7 +209,7 @@ def trilinear_row(  # type: ignore[no-untyped-def]
 
 @intrinsic
 def tricubic_row(  # type: ignore[no-untyped-def]
-    typing, source, target, count, z, dz, y, dy, x, dx, pitch_z, pitch_y
+    typing, source, target, first, count, z, dz, y, dy, x, dx, pitch_z, pitch_y
 ):
     """As `trilinear_row` with cubic convolution, which touches one voxel before `source` as well.
 

@@ -1,10 +1,13 @@
 """Rows of resampled voxels: copy, shift, trilinear and cubic, for uint16 volumes in one buffer.
 
-A volume lies at ``pool[start:]`` with row pitch `py` and plane pitch `pz`. A row function fills
-``row[:count]`` (float32) with the volume's values at ``origin + i * step`` (voxel coordinates,
-z, y, x). Callers make sure that every tap lies inside the buffer, so no loop checks bounds.
-Coordinates are reduced to the row's own base before they become float32: precision does not depend
-on where in a large volume a row lies.
+A volume's voxel (0, 0, 0) lies at ``pool[start]``, with row pitch `py` and plane pitch `pz`; the
+buffer may hold just a window of it. A row function fills ``row[:count]`` (float32) with the values
+at ``origin + (first + i) * step`` (voxel coordinates, z, y, x). Callers make sure that every
+tap lies inside the buffer, so no loop checks bounds.
+
+Coordinates are reduced to a base before they become float32, so precision does not depend on where
+in a large volume a row lies. The base belongs to a fixed segment of the whole row, not to the piece
+that is asked for: a voxel gets the same value, to the last bit, from whatever chunk it is computed.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ import numpy as np
 from luxdask.array.gather import tricubic_row, trilinear_row
 from luxdask.array.jit import inlined, kernel
 
-SEGMENT = 128
-"""Voxels between two reductions of the coordinates: keeps float32 within 1e-5 voxel."""
+SEGMENT = 64
+"""Voxels that share a base. Steps are below two voxels (coarser outputs are averaged first), so that
+float32 counts within 1e-5 voxel."""
 
 
 @kernel
@@ -48,26 +52,29 @@ def shift_row(pool, start, pz, py, tz, ty, tx, row, count):  # type: ignore[no-u
 
 
 @inlined
-def lowest(position, step, count):  # type: ignore[no-untyped-def]
-    """Largest integer not above any coordinate of a row."""
-    return floor(min(position, position + step * (count - 1)))
+def lowest(position, step):  # type: ignore[no-untyped-def]
+    """Largest integer not above any coordinate of a segment."""
+    return floor(min(position, position + step * (SEGMENT - 1)))
 
 
 @kernel
-def linear_row(pool, start, pz, py, origin, step, row, count):  # type: ignore[no-untyped-def]
+def linear_row(pool, start, pz, py, origin, step, first, row, count):  # type: ignore[no-untyped-def]
     """Trilinear interpolation along any straight line through the volume."""
     done = 0
     while done < count:
-        n = min(SEGMENT, count - done)
+        segment = (first + done) // SEGMENT * SEGMENT
+        lane = first + done - segment
+        n = min(SEGMENT - lane, count - done)
         z, y, x = (
-            origin[0] + step[0] * done,
-            origin[1] + step[1] * done,
-            origin[2] + step[2] * done,
+            origin[0] + step[0] * segment,
+            origin[1] + step[1] * segment,
+            origin[2] + step[2] * segment,
         )
-        bz, by, bx = lowest(z, step[0], n), lowest(y, step[1], n), lowest(x, step[2], n)
+        bz, by, bx = lowest(z, step[0]), lowest(y, step[1]), lowest(x, step[2])
         trilinear_row(  # type: ignore[call-arg]
             pool.ctypes.data + 2 * (start + bz * pz + by * py + bx),
             row.ctypes.data + 4 * done,
+            np.int32(lane),
             np.int32(n),
             np.float32(z - bz),
             np.float32(step[0]),
@@ -114,20 +121,23 @@ def cubic_shift_row(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def cubic_row(pool, start, pz, py, origin, step, row, count):  # type: ignore[no-untyped-def]
+def cubic_row(pool, start, pz, py, origin, step, first, row, count):  # type: ignore[no-untyped-def]
     """Cubic convolution (Keys 1981, a = -0.5) along any straight line through the volume."""
     done = 0
     while done < count:
-        n = min(SEGMENT, count - done)
+        segment = (first + done) // SEGMENT * SEGMENT
+        lane = first + done - segment
+        n = min(SEGMENT - lane, count - done)
         z, y, x = (
-            origin[0] + step[0] * done,
-            origin[1] + step[1] * done,
-            origin[2] + step[2] * done,
+            origin[0] + step[0] * segment,
+            origin[1] + step[1] * segment,
+            origin[2] + step[2] * segment,
         )
-        bz, by, bx = lowest(z, step[0], n), lowest(y, step[1], n), lowest(x, step[2], n)
+        bz, by, bx = lowest(z, step[0]), lowest(y, step[1]), lowest(x, step[2])
         tricubic_row(  # type: ignore[call-arg]
             pool.ctypes.data + 2 * (start + bz * pz + by * py + bx),
             row.ctypes.data + 4 * done,
+            np.int32(lane),
             np.int32(n),
             np.float32(z - bz),
             np.float32(step[0]),

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luxdask import __version__
 from luxdask.cli import check, defaults, demo, demo_data, info, new, run, schema
 from luxdask.cli.terminal import console
 from luxdask.errors import (
@@ -24,6 +23,7 @@ from luxdask.errors import (
     SelectionError,
     TaskStopped,
 )
+from luxdask.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -15,7 +17,7 @@ from luxdask.cluster.backend import usable_cores
 from luxdask.errors import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from dask.typing import Key
 
@@ -46,19 +48,24 @@ class DaskBackend:
     @property
     def slots(self) -> int:
         """Threads of all workers there are now."""
-        return sum(self._client.nthreads().values()) or 1
+        return sum(self._nthreads().values()) or 1
 
     @property
     def processes(self) -> int:
         """Number of workers."""
-        return len(self._client.nthreads()) or 1
+        return len(self._nthreads()) or 1
+
+    def _nthreads(self) -> dict[str, int]:
+        with _scheduler_lost():
+            return dict(self._client.nthreads())
 
     def submit(self, tasks: Sequence[Task], done: Done) -> None:
         """Send tasks as one graph."""
         if not tasks:
             return
         graph = {named.key: named for named in map(self._named, tasks)}
-        futures = self._client.get(graph, list(graph), sync=False, retries=0)
+        with _scheduler_lost():
+            futures = self._client.get(graph, list(graph), sync=False, retries=0)
         for task, future in zip(tasks, futures, strict=True):
             self._futures[task.key] = future
             future.add_done_callback(lambda f, key=task.key: self._finish(key, f, done))
@@ -90,6 +97,19 @@ class DaskBackend:
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
+
+
+@contextmanager
+def _scheduler_lost() -> Iterator[None]:
+    """Say what a broken connection means; dask raises one of several errors then."""
+    try:
+        yield
+    except (OSError, TimeoutError, RuntimeError, CancelledError) as error:
+        raise ClusterError(
+            f"the dask scheduler is lost: {error or type(error).__name__}. What is written stays "
+            "valid: go on with luxdask run --resume and the task's folder, on another scheduler "
+            "or with --cluster threads"
+        ) from error
 
 
 def local_cluster(

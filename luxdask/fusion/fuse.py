@@ -13,13 +13,14 @@ import numpy as np
 from luxdask.array.backend import address, is_device
 from luxdask.fusion.cuda import VIEW, fuse_views
 from luxdask.fusion.rows import fuse_rows
+from luxdask.model.geometry import Affine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from luxdask.model.geometry import Affine, Shape, Vector
+    from luxdask.model.geometry import Shape, Vector
 
 NO_RAMP = 1e9
 PAD = {"linear": 1, "cubic": 2}
@@ -42,20 +43,23 @@ class Window:
     ----------
     voxels
         (Z, Y, X) uint16, C-contiguous, reaching `PAD` voxels beyond what is interpolated.
-    out_to_window
-        Output voxel of the block -> voxel of the window.
+    out_to_view
+        Output voxel -> voxel of the whole view.
     lower, upper
-        Extent of the whole view in window voxels (its borders, not voxel centres).
+        Extent of the whole view in its voxels (its borders, not voxel centres).
     blend_width
-        Blending width in window voxels per axis, 0 for none.
+        Blending width in view voxels per axis, 0 for none.
+    start
+        Voxel of the view at which the window begins.
     """
 
     voxels: NDArray[np.uint16]
-    out_to_window: Affine
+    out_to_view: Affine
     lower: Vector
     upper: Vector
     blend_width: Vector = (0.0, 0.0, 0.0)
     quality: Quality | None = None
+    start: Shape = (0, 0, 0)
 
 
 _scratch = threading.local()
@@ -93,6 +97,7 @@ def fuse_windows(
     pool: NDArray[np.uint16],
     shape: Shape,
     *,
+    corner: Shape = (0, 0, 0),
     interpolation: str = "linear",
     blend: bool = False,
     scale: float = 1.0,
@@ -101,15 +106,17 @@ def fuse_windows(
 
     windows : views; their `voxels` are parts of `pool` (see `empty_windows`).
     shape : (Z, Y, X) of the block.
+    corner : first output voxel of the block.
     interpolation : "linear" (trilinear) or "cubic" (Keys 1981, a = -0.5).
     blend : weigh by the distance to the border of each view.
     scale : factor on the result.
-    Returns a new uint16 array, 0 where no view covers; rounded to nearest, saturating. A pool on a
-    GPU is fused there, and the result lies there.
+    Returns a new uint16 array, 0 where no view covers; rounded to nearest, saturating. On the CPU a
+    voxel's value does not depend on the block it is part of. A pool on a GPU is fused there, and
+    the result lies there.
     """
     quality, cells, cell_maps = _quality_arrays(windows)
     if is_device(pool):
-        views = _view_table(windows, pool, cells, cell_maps)
+        views = _view_table(windows, pool, corner)
         fused: NDArray[np.uint16] = fuse_views(
             pool, views, quality, shape, interpolation=interpolation, blend=blend, scale=scale
         )
@@ -117,9 +124,9 @@ def fuse_windows(
     out = np.empty(shape, dtype=np.uint16)
     fuse_rows(
         pool,
-        np.array([_offset(w.voxels, pool) for w in windows], dtype=np.int64),
-        np.array([w.voxels.strides[:2] for w in windows], dtype=np.int64).reshape(-1, 2) // 2,
-        _stack([w.out_to_window.to_array() for w in windows]),
+        np.array([_first_voxel(w, pool) for w in windows], dtype=np.int64),
+        np.array([_pitch(w) for w in windows], dtype=np.int64).reshape(-1, 2),
+        np.array([w.out_to_view.to_array() for w in windows]).reshape(-1, 3, 4),
         np.array([list(zip(w.lower, w.upper, strict=True)) for w in windows]).reshape(-1, 3, 2),
         np.array([_slopes(w.blend_width) for w in windows]).reshape(-1, 3),
         blend,
@@ -128,25 +135,25 @@ def fuse_windows(
         cell_maps,
         interpolation == "cubic",
         scale,
+        np.array(corner, dtype=np.int64),
         out,
     )
     return out
 
 
-def _view_table(
-    windows: Sequence[Window],
-    pool: NDArray[np.uint16],
-    cells: NDArray[np.int64],
-    cell_maps: NDArray[np.float64],
-) -> NDArray[Any]:
+def _view_table(windows: Sequence[Window], pool: NDArray[np.uint16], corner: Shape) -> NDArray[Any]:
+    """The windows as the CUDA kernels take them: relative to the block and the window."""
     table = np.zeros(len(windows), VIEW)
-    for row, window in zip(table, windows, strict=True):
+    _, table["cells"], cell_maps = _quality_arrays(windows)
+    here = Affine.translation(corner)
+    for row, window, cell_map in zip(table, windows, cell_maps, strict=True):
+        to_window = Affine.translation(np.negative(window.start)) @ window.out_to_view @ here
         row["start"] = _offset(window.voxels, pool)
-        row["pitch"] = np.array(window.voxels.strides[:2]) // 2
-        row["to_window"] = window.out_to_window.to_array()
-        row["border"] = np.column_stack([window.lower, window.upper])
+        row["pitch"] = _pitch(window)
+        row["to_window"] = to_window.to_array()
+        row["border"] = np.subtract([window.lower, window.upper], window.start).T
         row["slope"] = _slopes(window.blend_width)
-    table["cells"], table["to_cell"] = cells, cell_maps
+        row["to_cell"] = (Affine.from_array(cell_map) @ here).to_array()
     return table
 
 
@@ -154,8 +161,16 @@ def _offset(part: NDArray[np.uint16], pool: NDArray[np.uint16]) -> int:
     return (address(part) - address(pool)) // 2
 
 
-def _stack(maps: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.stack(maps) if maps else np.empty((0, 3, 4))
+def _pitch(window: Window) -> tuple[int, int]:
+    plane, row, _ = window.voxels.strides
+    return plane // 2, row // 2
+
+
+def _first_voxel(window: Window, pool: NDArray[np.uint16]) -> int:
+    """Where voxel (0, 0, 0) of the view would lie, were the window larger."""
+    plane, row = _pitch(window)
+    z, y, x = window.start
+    return _offset(window.voxels, pool) - z * plane - y * row - x
 
 
 def _slopes(width: Vector) -> list[float]:

@@ -23,6 +23,8 @@ from luxdask.array.resample import (
 EXACT = 1e-6
 """Fractions of a voxel below this are 0: whole-voxel shifts are copied, not interpolated."""
 
+NOT_COPIED = -(1 << 62)
+
 SMALLEST_RAMP = np.float32(1e-3)
 """Blending weight at the very border of a view, so that a lone border voxel still counts."""
 
@@ -45,7 +47,7 @@ def clip_row(c, d, low, high, x0, x1):  # type: ignore[no-untyped-def]
 @inlined
 def ramp(position, low, high, slope):  # type: ignore[no-untyped-def]
     """Smooth step from 0 at the border of a view to 1 at the blending width inside it."""
-    t = min(position - low, high - position) * slope
+    t = np.float32(min(position - low, high - position)) * slope
     t = min(max(t, SMALLEST_RAMP), np.float32(1))
     return t * t * (np.float32(3) - np.float32(2) * t)
 
@@ -70,20 +72,22 @@ def reverse(row, count):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def sample_row(pool, start, pitch, origin, step, cubic, row, line, count):  # type: ignore[no-untyped-def]
+def sample_row(  # type: ignore[no-untyped-def]
+    pool, start, pitch, origin, step, first, cubic, row, line, count
+):
     """Values of one view along a row: the cheapest way that is exact for its direction."""
     pz, py = pitch[0], pitch[1]
     along_x = abs(step[0]) + abs(step[1]) < 1e-12 and abs(abs(step[2]) - 1) < 1e-12
     if not along_x:
         if cubic:
-            cubic_row(pool, start, pz, py, origin, step, row, count)
+            cubic_row(pool, start, pz, py, origin, step, first, row, count)
         else:
-            linear_row(pool, start, pz, py, origin, step, row, count)
+            linear_row(pool, start, pz, py, origin, step, first, row, count)
         return
-    x = origin[2] if step[2] > 0 else origin[2] - (count - 1)
     iz, tz = split(origin[0])
     iy, ty = split(origin[1])
-    ix, tx = split(x)
+    ix, tx = split(origin[2])
+    ix += first if step[2] > 0 else 1 - first - count
     at = start + iz * pz + iy * py + ix
     if tz == 0 and ty == 0 and tx == 0:
         copy_row(pool, at, row, count)
@@ -96,35 +100,34 @@ def sample_row(pool, start, pitch, origin, step, cubic, row, line, count):  # ty
 
 
 @inlined
-def copied_from(start, pitch, origin, step):  # type: ignore[no-untyped-def]
-    """Where in the buffer a row lies that is a plain copy, or -1 where it is not."""
+def copied_from(start, pitch, origin, step, first):  # type: ignore[no-untyped-def]
+    """Where in the buffer a row lies that is a plain copy, or `NOT_COPIED`."""
     if abs(step[0]) + abs(step[1]) > 1e-12 or abs(step[2] - 1) > 1e-12:
-        return -1
+        return NOT_COPIED
     iz, tz = split(origin[0])
     iy, ty = split(origin[1])
     ix, tx = split(origin[2])
     if tz != 0 or ty != 0 or tx != 0:
-        return -1
-    return start + iz * pitch[0] + iy * pitch[1] + ix
+        return NOT_COPIED
+    return start + iz * pitch[0] + iy * pitch[1] + ix + first
 
 
 @kernel
-def weigh_row(origin, step, border, slope, weight, count):  # type: ignore[no-untyped-def]
+def weigh_row(origin, step, first, border, slope, weight, count):  # type: ignore[no-untyped-def]
     """Blending weights of one view along a row; `border` is (axis, low/high)."""
     along_x = abs(step[0]) + abs(step[1]) < 1e-12
-    z, y, x = np.float32(origin[0]), np.float32(origin[1]), np.float32(origin[2])
-    dz, dy, dx = np.float32(step[0]), np.float32(step[1]), np.float32(step[2])
-    z0, z1 = np.float32(border[0, 0]), np.float32(border[0, 1])
-    y0, y1 = np.float32(border[1, 0]), np.float32(border[1, 1])
-    x0, x1 = np.float32(border[2, 0]), np.float32(border[2, 1])
     sz, sy, sx = np.float32(slope[0]), np.float32(slope[1]), np.float32(slope[2])
+    x, dx, x0, x1 = origin[2], step[2], border[2, 0], border[2, 1]
     if along_x:
-        outer = ramp(z, z0, z1, sz) * ramp(y, y0, y1, sy)
+        outer = ramp(origin[0], border[0, 0], border[0, 1], sz)
+        outer *= ramp(origin[1], border[1, 0], border[1, 1], sy)
         for i in range(count):
-            weight[i] = outer * ramp(x + dx * np.float32(i), x0, x1, sx)
+            weight[i] = outer * ramp(x + dx * (first + i), x0, x1, sx)
         return
+    z, dz, z0, z1 = origin[0], step[0], border[0, 0], border[0, 1]
+    y, dy, y0, y1 = origin[1], step[1], border[1, 0], border[1, 1]
     for i in range(count):
-        k = np.float32(i)
+        k = first + i
         weight[i] = (
             ramp(z + dz * k, z0, z1, sz)
             * ramp(y + dy * k, y0, y1, sy)
@@ -141,13 +144,16 @@ def cell(position, n):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def apply_quality(quality, start, shape, origin, step, weight, count):  # type: ignore[no-untyped-def]
+def apply_quality(  # type: ignore[no-untyped-def]
+    quality, start, shape, origin, step, first, weight, count
+):
     """Multiply weights with a view's quality map, interpolated between cell centres."""
     nz, ny, nx = shape[0], shape[1], shape[2]
     for i in range(count):
-        z0, z1, tz = cell(origin[0] + step[0] * i, nz)
-        y0, y1, ty = cell(origin[1] + step[1] * i, ny)
-        x0, x1, tx = cell(origin[2] + step[2] * i, nx)
+        k = first + i
+        z0, z1, tz = cell(origin[0] + step[0] * k, nz)
+        y0, y1, ty = cell(origin[1] + step[1] * k, ny)
+        x0, x1, tx = cell(origin[2] + step[2] * k, nx)
         value = np.float32(0)
         for z, wz in ((z0, np.float32(1) - tz), (z1, tz)):
             for y, wy in ((y0, np.float32(1) - ty), (y1, ty)):
@@ -167,15 +173,15 @@ def store_row(row, scale, out):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def cuts_of(first, last, cuts, nx):  # type: ignore[no-untyped-def]
+def cuts_of(first, last, cuts, x0, x1):  # type: ignore[no-untyped-def]
     """Sorted places where views begin or end on a row; returns how many."""
     n = 1
-    cuts[0] = 0
+    cuts[0] = x0
     for v in range(first.size):
         if last[v] > first[v]:
             cuts[n], cuts[n + 1] = first[v], last[v]
             n += 2
-    cuts[n] = nx
+    cuts[n] = x1
     n += 1
     for i in range(1, n):
         value, j = cuts[i], i
@@ -187,23 +193,23 @@ def cuts_of(first, last, cuts, nx):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def place(maps, z, y, x, origin, step):  # type: ignore[no-untyped-def]
-    """Coordinates of output voxel (z, y, x) under an affine map, and the step along x."""
+def place(maps, z, y, origin, step):  # type: ignore[no-untyped-def]
+    """Coordinates of output voxel (z, y, 0) under an affine map, and the step along x."""
     for a in range(3):
-        origin[a] = maps[a, 0] * z + maps[a, 1] * y + maps[a, 2] * x + maps[a, 3]
+        origin[a] = maps[a, 0] * z + maps[a, 1] * y + maps[a, 3]
         step[a] = maps[a, 2]
 
 
 @kernel
-def ranges_of(maps, border, z, y, nx, first, last, origin, step):  # type: ignore[no-untyped-def]
-    """Where on output row (z, y) each view begins and ends."""
+def ranges_of(maps, border, z, y, x0, x1, first, last, origin, step):  # type: ignore[no-untyped-def]
+    """Where between x0 and x1 of output row (z, y) each view begins and ends."""
     for v in range(first.size):
-        place(maps[v], z, y, 0, origin, step)
-        x0, x1 = 0, nx
+        place(maps[v], z, y, origin, step)
+        begin, end = x0, x1
         for a in range(3):
             low, high = border[v, a, 0] - EXACT, border[v, a, 1] + EXACT
-            x0, x1 = clip_row(origin[a], step[a], low, high, x0, x1)
-        first[v], last[v] = x0, x1
+            begin, end = clip_row(origin[a], step[a], low, high, begin, end)
+        first[v], last[v] = begin, end
 
 
 @kernel
@@ -223,68 +229,89 @@ def mean_row(total, weights, row, count):  # type: ignore[no-untyped-def]
 
 @kernel
 def fuse_rows(  # type: ignore[no-untyped-def]
-    pool, starts, pitches, maps, border, slopes, blend, quality, cells, cell_maps, cubic, scale, out
+    pool,
+    starts,
+    pitches,
+    maps,
+    border,
+    slopes,
+    blend,
+    quality,
+    cells,
+    cell_maps,
+    cubic,
+    scale,
+    corner,
+    out,
 ):
     """Fuse one block of output.
+
+    All coordinates are those of the whole output and of whole views, never of the block or the
+    window: what a voxel gets does not depend on the block that it is computed in.
 
     Parameters
     ----------
     pool : (N,) uint16, the windows of all views, one after the other
-    starts : (V,) int64, where each window begins in `pool`
+    starts : (V,) int64, where in `pool` voxel (0, 0, 0) of each view would lie
     pitches : (V, 2) int64, voxels per plane and per row of each window
-    maps : (V, 3, 4) float64, output voxel of this block -> window voxel
-    border : (V, 3, 2) float64, the extent of the view in window voxels
-    slopes : (V, 3) float64, 1 / blending width in window voxels
+    maps : (V, 3, 4) float64, output voxel -> view voxel
+    border : (V, 3, 2) float64, the extent of the view in its voxels
+    slopes : (V, 3) float64, 1 / blending width in view voxels
     blend : whether `slopes` are used
     quality, cells, cell_maps : quality maps in one buffer; (V, 4) start and shape (start < 0: no
         weighting); (V, 3, 4) output voxel -> cell
     cubic : cubic instead of linear interpolation
     scale : factor on the result (0.5 for half intensity)
+    corner : (3,) int64, the first output voxel of the block
     out : (Z, Y, X) uint16, filled completely
     """
     nz, ny, nx = out.shape
+    z0, y0, x0 = corner[0], corner[1], corner[2]
     first, last = np.zeros(starts.size, np.int64), np.zeros(starts.size, np.int64)
     cuts = np.empty(2 * starts.size + 2, np.int64)
     row, line = np.empty(nx, np.float32), np.empty(nx + 3, np.float32)
     total, weights = np.empty(nx, np.float32), np.empty(nx, np.float32)
     weight = np.empty(nx, np.float32)
     origin, step = np.empty(3), np.empty(3)
-    for z in range(nz):
-        for y in range(ny):
-            ranges_of(maps, border, z, y, nx, first, last, origin, step)
-            for c in range(cuts_of(first, last, cuts, nx) - 1):
+    for z in range(z0, z0 + nz):
+        for y in range(y0, y0 + ny):
+            ranges_of(maps, border, z, y, x0, x0 + nx, first, last, origin, step)
+            for c in range(cuts_of(first, last, cuts, x0, x0 + nx) - 1):
                 a, b = cuts[c], cuts[c + 1]
                 count, covered = b - a, 0
                 for v in range(starts.size):
                     covered += first[v] <= a and last[v] >= b
+                target = out[z - z0, y - y0, a - x0 : b - x0]
                 if count == 0 or covered == 0:
-                    out[z, y, a:b] = 0
+                    target[:] = 0
                     continue
                 total[:count], weights[:count] = 0, 0
                 for v in range(starts.size):
                     if first[v] > a or last[v] < b:
                         continue
-                    place(maps[v], z, y, a, origin, step)
+                    place(maps[v], z, y, origin, step)
                     if covered == 1 and scale == 1:
-                        at = copied_from(starts[v], pitches[v], origin, step)
-                        if at >= 0:
-                            out[z, y, a:b] = pool[at : at + count]
+                        at = copied_from(starts[v], pitches[v], origin, step, a)
+                        if at != NOT_COPIED:
+                            target[:] = pool[at : at + count]
                             covered = 0
                             break
-                    sample_row(pool, starts[v], pitches[v], origin, step, cubic, row, line, count)
+                    sample_row(
+                        pool, starts[v], pitches[v], origin, step, a, cubic, row, line, count
+                    )
                     if covered == 1:
                         break
                     if blend:
-                        weigh_row(origin, step, border[v], slopes[v], weight, count)
+                        weigh_row(origin, step, a, border[v], slopes[v], weight, count)
                     else:
                         weight[:count] = 1
                     if cells[v, 0] >= 0:
-                        place(cell_maps[v], z, y, a, origin, step)
+                        place(cell_maps[v], z, y, origin, step)
                         apply_quality(
-                            quality, cells[v, 0], cells[v, 1:], origin, step, weight, count
+                            quality, cells[v, 0], cells[v, 1:], origin, step, a, weight, count
                         )
                     add_row(row, weight, total, weights, count)
                 if covered > 1:
                     mean_row(total, weights, row, count)
                 if covered > 0:
-                    store_row(row, scale, out[z, y, a:b])
+                    store_row(row, scale, target)

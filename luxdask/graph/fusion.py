@@ -18,7 +18,6 @@ from luxdask.graph.device import on_device
 from luxdask.graph.placement import part_of, quality_cells
 from luxdask.graph.quality import load_quality
 from luxdask.graph.read import read_window
-from luxdask.model.geometry import Affine, vector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,32 +117,28 @@ def _fuse_pool(
 ) -> NDArray[np.uint16]:
     """Fuse on the device that holds the windows."""
     windows = [
-        _window(part, voxels, job.box, weights)
+        _window(part, voxels, weights)
         for part, voxels, weights in zip(job.parts, parts, quality, strict=True)
     ]
     return fuse_windows(
         windows,
         pool,
         job.box.shape,
+        corner=job.box.start,
         interpolation=job.params.interpolation,
         blend=job.params.blend,
         scale=job.params.scale,
     )
 
 
-def _window(
-    part: Part, voxels: NDArray[np.uint16], box: Box, weights: NDArray[np.float32] | None
-) -> Window:
-    placement, start = part.placement, np.array(part.window.start)
-    here = Affine.translation(box.start)
-    quality = None
-    if weights is not None:
-        quality = Quality(weights, quality_cells(placement) @ here)
+def _window(part: Part, voxels: NDArray[np.uint16], weights: NDArray[np.float32] | None) -> Window:
+    placement = part.placement
     return Window(
         voxels,
-        Affine.translation(-start) @ placement.out_to_bin @ here,
-        vector(np.array(placement.lower) - start),
-        vector(np.array(placement.upper) - start),
+        placement.out_to_bin,
+        placement.lower,
+        placement.upper,
         placement.blend_width,
-        quality,
+        None if weights is None else Quality(weights, quality_cells(placement)),
+        part.window.start,
     )

@@ -26,7 +26,7 @@ BLEND_PART = 0.1
 
 _EDGE = 1e-5
 _ROUNDING = 1e-4
-"""Kernels count in float32 along a row: a coordinate may come out this much further on."""
+"""Kernels count in float32 along a row: a coordinate may come out this much off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def part_of(placement: Placement, box: Box, pad: int) -> Part | None:
         low, high = max(low, placement.lower[axis]), min(high, placement.upper[axis])
         if low > high + _EDGE:
             return None
-        first, last = floor(low - _EDGE) - (pad - 1), floor(high + _ROUNDING) + pad + 1
+        first, last = floor(low - _ROUNDING) - (pad - 1), floor(high + _ROUNDING) + pad + 1
         window.append((first, last))
         if placement.whole[axis]:
             first, last = round(low), round(high) + 1

@@ -10,9 +10,9 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from luxdask import __version__
 from luxdask.io.lux_metadata import read_metadata
 from luxdask.model.output import joined
+from luxdask.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from luxdask import __version__
 from luxdask.errors import LuxdaskError
 from luxdask.io.fused_metadata import acquisitions
 from luxdask.io.histogram import binned, value_range
 from luxdask.io.lux_metadata import read_metadata
 from luxdask.model.geometry import BoundingBox, Vector
+from luxdask.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

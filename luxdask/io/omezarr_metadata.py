@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from luxdask import __version__
+from luxdask.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import luxdask
 from luxdask.errors import NotAvailableError
 from luxdask.tasks.config_fields import value_at
 from luxdask.tasks.config_output import is_address
+from luxdask.version import __version__
 
 if TYPE_CHECKING:
     from luxdask.tasks.config import TaskConfig
@@ -56,7 +56,7 @@ def require_available(config: TaskConfig) -> None:
     keys = [text.partition(" = ")[0] for text in found]
     verb = "is" if len(keys) == 1 else "are"
     raise NotAvailableError(
-        f"{_joined(keys)} {verb} not available yet in luxdask {luxdask.__version__}; switch off:"
+        f"{_joined(keys)} {verb} not available yet in luxdask {__version__}; switch off:"
         + "".join(f"\n  {text}" for text in found)
     )
 

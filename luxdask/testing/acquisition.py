@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from luxdask import __version__
 from luxdask.testing.layout import AXIS_OFFSET_UM, rotation
+from luxdask.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

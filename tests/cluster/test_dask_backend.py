@@ -23,11 +23,11 @@ from luxdask.cluster.execute import execute
 from luxdask.errors import ClusterError, OutputError, TaskFailedError
 from luxdask.graph.tasks import write_graph
 from luxdask.io.lux_writer import LuxWriter
+from luxdask.tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from luxdask.tasks import Task
     from luxdask.testing import Truth
 
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def cluster() -> Iterator[distributed.LocalCluster]:
     """A scheduler with two threads in this process: quick to start, everything but processes."""
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
     ) as made:
         yield made
 
@@ -130,6 +130,33 @@ def test_nothing_stays_on_the_scheduler(
     assert not cluster.scheduler.tasks
 
 
+def test_scheduler_that_dies_in_the_middle(
+    tiles: Truth,
+    make_task: Callable[..., Task],
+    one_thread: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("luxdask.cluster.dask_backend.CONNECT_TIMEOUT_S", 1)
+    task = make_task(tiles)
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
+    )
+
+    def close(progress: Any) -> None:
+        if progress.stage == "fusion" and progress.done == 3:
+            cluster.close()
+
+    with (
+        connect(cluster.scheduler_address) as backend,
+        pytest.raises(ClusterError, match="scheduler is lost"),
+    ):
+        task.run(cluster=backend, listeners=(close,))
+    (folder,) = Path(tiles.folder, "processed").iterdir()
+    assert folder.name.endswith("_F")
+    resumed = Task.open(folder, resume=True).run(cluster=one_thread)
+    assert images(resumed.folder) == images(task.run().folder)
+
+
 def test_no_scheduler_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("luxdask.cluster.dask_backend.CONNECT_TIMEOUT_S", 1)
     with pytest.raises(ClusterError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9"):
@@ -148,6 +175,7 @@ def test_tasks_are_small(tiles: Truth, make_task: Callable[..., Task]) -> None:
 
 
 # ---- worker processes ----
+
 
 @pytest.mark.slow
 def test_two_processes_give_the_same_bytes(tiles: Truth, make_task: Callable[..., Task]) -> None:

@@ -26,11 +26,10 @@ def windows_of(volumes, out_to_view, width=(0.0, 0.0, 0.0), quality=None):
     windows = []
     for n, (part, voxels) in enumerate(zip(parts, padded, strict=True)):
         part[...] = voxels
-        lower = tuple([MARGIN - 0.5] * 3)
-        upper = tuple(MARGIN + s - 0.5 for s in volumes[n].shape)
+        upper = tuple(s - 0.5 for s in volumes[n].shape)
         map_ = None if quality is None else quality[n]
-        moved = Affine.translation([MARGIN] * 3) @ out_to_view[n]
-        windows.append(Window(part, moved, lower, upper, width, map_))
+        start = (-MARGIN,) * 3
+        windows.append(Window(part, out_to_view[n], (-0.5,) * 3, upper, width, map_, start))
     return windows, pool
 
 
@@ -127,6 +126,15 @@ def test_order_of_views_does_not_matter(scene, width, random):
     random.shuffle(views)
     again = fuse([v for v, _ in views], [t for _, t in views], width=width)
     assert np.abs(first - again).max() <= 1
+
+
+@moderate
+@given(scenes(), widths, st.tuples(*[st.integers(0, 5)] * 3))
+def test_a_part_of_a_block_is_the_same_to_the_last_bit(scene, width, corner):
+    whole = fuse(*scene, width=width)
+    part = tuple(n - c for n, c in zip(BLOCK, corner, strict=True))
+    cut = whole[tuple(slice(c, None) for c in corner)]
+    assert np.array_equal(fuse(*scene, part, width, corner=corner), cut)
 
 
 @moderate

@@ -1,7 +1,7 @@
 """Stages of the pyramid: complete, equal to iterated means, written without collisions."""
 
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -20,8 +20,7 @@ from luxdask.model.levels import FULL, level_shape
 from luxdask.model.output import Output
 from luxdask.model.view import Source, View, ViewId
 
-CHUNKS = [(64, 64, 64), (64, 128, 128), (128, 512, 512), (256, 256, 256), (64, 512, 512),
-          (192, 192, 192), (64, 64, 1024), (128, 64, 320)]  # fmt: skip
+CHUNKS = [(64, 128, 128), (256, 256, 256), (64, 512, 512), (192, 192, 192), (128, 64, 320)]
 
 
 def noise(shape, seed=0):
@@ -118,10 +117,11 @@ def pages_by_task(regions, shape):
 
 
 SHAPES = [(64, 2048, 2048), (130, 700, 1100), (500, 500, 500), (1, 5000, 5000), (1025, 513, 257),
-          (300, 4000, 300), (63, 3001, 777), (40, 40, 9000)]  # fmt: skip
+          (63, 3001, 777), (40, 40, 9000)]  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=product(SHAPES, [*CHUNKS, None]), ids=str)
+@pytest.fixture(scope="module", params=[(SHAPES[1], (64,) * 3), *product(SHAPES, [*CHUNKS, None])],
+                ids=str)  # fmt: skip
 def written(request):
     """A plan, and per level what its tasks write."""
     planned = planned_of(*request.param)
@@ -159,7 +159,7 @@ def test_stages_follow_one_another_and_hold_every_level(shape):
     for chunk in [*CHUNKS, None]:
         planned = planned_of(shape, chunk)
         assert planned.stages[0][0] == FULL
-        for earlier, later in zip(planned.stages, planned.stages[1:], strict=False):
+        for earlier, later in pairwise(planned.stages):
             assert later[0] == earlier[-1]
             assert len(later) > 1
         joined = [*planned.stages[0], *(f for s in planned.stages[1:] for f in s[1:])]
@@ -196,7 +196,10 @@ def test_levels_are_iterated_means(memory, many_levels, tmp_path, shape, chunk):
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.tuples(*[st.integers(40, 140)] * 3), st.sampled_from(CHUNKS[:4]))
+@given(
+    st.tuples(*[st.integers(40, 140)] * 3),
+    st.sampled_from([(64, 64, 64), (128, 64, 64), (64, 128, 256)]),
+)
 def test_written_is_lazy_is_fused(memory, tmp_path_factory, shape, chunk):
     views = [memory.view(noise((50, 60, 70), n), Affine.translation((n, 20.5 * n, 30 * n)))
              for n in range(3)]  # fmt: skip

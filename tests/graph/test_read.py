@@ -161,8 +161,8 @@ def test_windows_repeat_the_border_of_the_view(memory):
     (part,) = planned.job(0).parts
     out = np.empty(part.window.shape, np.uint16)
     read_window(part, out)
-    index = np.ix_(*(np.clip(np.arange(a, b), 0, n - 1) for a, b, n in
-                     zip(part.window.start, part.window.stop, volume.shape, strict=True)))  # fmt: skip
+    axes = zip(part.window.start, part.window.stop, volume.shape, strict=True)
+    index = np.ix_(*(np.clip(np.arange(a, b), 0, n - 1) for a, b, n in axes))
     assert np.array_equal(out, volume[index])
     assert window_bytes_read(part) == part.needed.size * 2
 

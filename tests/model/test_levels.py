@@ -1,4 +1,5 @@
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_rule_of_the_imaris_format(shape):
     sizes = [np.array(level_shape(shape, f)) for f in level_factors(shape)]
     assert tuple(sizes[0]) == shape
     assert sizes[-1].prod() < COARSEST_SIZE
-    for size, following in zip(sizes, sizes[1:], strict=False):
+    for size, following in pairwise(sizes):
         assert size.prod() >= COARSEST_SIZE
         for i, j, k in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):
             halved = (10 * size[i]) ** 2 > size[j] * size[k] and size[i] > 1

@@ -12,11 +12,19 @@ def test_natural_order():
 
 
 def test_identities_sort_by_time_channel_stack_objective_camera_pm():
-    fields = [(0, "0", "0", "l", "a", None), (0, "0", "0", "l", "a", "1"), (0, "0", "0", "l", "b"),
-              (0, "0", "0", "r", "a"), (0, "0", "2", "l", "a"), (0, "0", "10", "l", "a"),
-              (0, "1", "0", "l", "a"), (2, "0", "0", "l", "a"), (10, "0", "0", "l", "a")]  # fmt: skip
+    fields = [
+        (0, "0", "0", "l", "a", None),
+        (0, "0", "0", "l", "a", "1"),
+        (0, "0", "0", "l", "b"),
+        (0, "0", "0", "r", "a"),
+        (0, "0", "2", "l", "a"),
+        (0, "0", "10", "l", "a"),
+        (0, "1", "0", "l", "a"),
+        (2, "0", "0", "l", "a"),
+        (10, "0", "0", "l", "a"),
+    ]
     ids = [ViewId(*f) for f in fields]
-    assert sorted(reversed(ids), key=lambda i: i.sort_key) == ids
+    assert sorted(ids[::-1], key=lambda i: i.sort_key) == ids
 
 
 @pytest.mark.parametrize(

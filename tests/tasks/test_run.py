@@ -48,13 +48,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def image_content(folder: Path) -> dict[str, bytes]:
-    """As `content`, images only: Imaris files hold the date, OME-Zarr the name of its run."""
-    return {
-        name: data
-        for name, data in content(folder).items()
-        if name.endswith((".lux.h5", ".json", ".xml")) or "/c/" in name
-        if not name.endswith("zarr.json")
-    }
+    """As `content`, without the few files that hold a date or the folder's name."""
+    named = (".ims", "zarr.json")
+    return {name: data for name, data in content(folder).items() if not name.endswith(named)}
 
 
 def status_of(folder: Path) -> dict[str, Any]:
