@@ -20,8 +20,8 @@ from luxdask.array.gather import tricubic_row, trilinear_row
 from luxdask.array.jit import inlined, kernel
 
 SEGMENT = 64
-"""Voxels that share a base. Steps are below two voxels (coarser outputs are averaged first), so that
-float32 counts within 1e-5 voxel."""
+"""Voxels that share a base. Steps are below two voxels (coarser outputs are averaged first), so
+that float32 counts within 1e-5 voxel."""
 
 
 @kernel

@@ -41,6 +41,9 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on in a failed task's folder as well.")
     ] = False,
+    no_picture: Annotated[
+        bool, typer.Option("--no-picture", help="Draw no overview.png of the result.")
+    ] = False,
     no_disk_check: Annotated[
         bool, typer.Option("--no-disk-check", help="Start even where the disk looks too small.")
     ] = False,
@@ -64,6 +67,8 @@ def run(
             cluster=backend, listeners=(listener,), stop=stop, check_disk=not no_disk_check
         )
     print_result(out, result)
+    if result.images and not no_picture:
+        draw_overview(out, result)
 
 
 def _with_compute(task: Task, workers: int | None, threads: int | None) -> Task:
@@ -89,6 +94,20 @@ def print_result(out: Any, result: TaskResult) -> None:
         out.print(f"  {path.name}", markup=False)
     for url in result.ome_zarr:
         out.print(f"  {url}", markup=False)
+
+
+def draw_overview(out: Any, result: TaskResult) -> None:
+    """Leave a picture of the images in the task folder; a finished task never fails for it."""
+    from luxdask.errors import LuxdaskError
+    from luxdask.report.overview import write_overview
+
+    path = result.folder / "overview.png"
+    try:
+        write_overview(result.images, path)
+    except (LuxdaskError, OSError) as error:
+        out.print(f"No picture could be drawn: {error}", style="yellow", markup=False)
+    else:
+        out.print(f"  {path.name}", markup=False)
 
 
 @contextmanager

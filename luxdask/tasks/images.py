@@ -117,38 +117,49 @@ def _run_name(folder: Path) -> str:
     return folder.name[:-2] if folder.name[-2:] in ("_S", "_F", "_C") else folder.name
 
 
-def written_views(files: ImageFiles) -> list[tuple[Output, View]]:
+@dataclass(frozen=True, slots=True)
+class MainImage:
+    """An image that main files link: which box it shows, and whether it is a single view of it."""
+
+    view: View
+    group: int = 0
+    separate_view: bool = False
+
+
+def written_images(files: ImageFiles) -> list[MainImage]:
     """The images of a finished plan, as they will be opened again."""
     found = []
     for planned in files.plan.outputs:
         path = str(files.lux_path(planned))
         view, _ = read_view(Source(path, sidecar=str(sidecar_path(path))))
-        found.append((planned.output, view))
+        found.append(MainImage(view, planned.output.group, planned.output.separate_view))
     return found
 
 
 def write_main_files(
     folder: Path,
-    images: Sequence[tuple[int, View]],
+    images: Sequence[MainImage],
     config: OutputConfig,
     *,
     added: bool = False,
 ) -> list[Path]:
-    """Write the main files of images, given with the number of the box each belongs to."""
-    boxes: dict[int, list[View]] = defaultdict(list)
-    for box, view in images:
-        boxes[box].append(view)
+    """Write the main files of images: one set per box, named after what is fused in it."""
+    boxes: dict[int, list[MainImage]] = defaultdict(list)
+    for image in images:
+        boxes[image.group].append(image)
     made: list[Path] = []
     stems: set[str] = set()
-    for views in boxes.values():
-        stem = _free_stem(main_stem(views, added), stems)
+    for members in boxes.values():
+        fused = [m.view for m in members if not m.separate_view]
+        stem = _free_stem(main_stem(fused, added), stems)
+        views = [m.view for m in members]
         if "bdv" in config.formats:
             made.extend(write_bdv(folder, stem, views))
         if "imaris" in config.formats:
             made.extend(_write_imaris(folder, stem, views, config.imaris))
     if "lux" in config.formats:
         name = MAIN_LUX.replace("main_", "main_ADDED_") if added else MAIN_LUX
-        write_main_lux(folder / name, [view for _, view in images])
+        write_main_lux(folder / name, [image.view for image in images])
         made.append(folder / name)
     return made
 

@@ -11,7 +11,7 @@ from luxdask.cluster.execute import execute
 from luxdask.errors import TaskStopped
 from luxdask.graph.tasks import TaskStream, quality_tasks
 from luxdask.tasks.folder import Receipts
-from luxdask.tasks.images import write_main_files, written_views
+from luxdask.tasks.images import write_main_files, written_images
 
 if TYPE_CHECKING:
     from threading import Event
@@ -106,8 +106,7 @@ def finish_images(files: ImageFiles, reporter: Reporter) -> tuple[tuple[Path, ..
     reporter.tell(Progress("main files", 0, 1), now=True)
     made: list[Path] = []
     if "lux" in files.config.formats:
-        images = [(output.group, view) for output, view in written_views(files)]
-        made = write_main_files(files.folder, images, files.config)
+        made = write_main_files(files.folder, written_images(files), files.config)
     zarrs = files.finish_ome_zarr()
     reporter.tell(Progress("main files", 1, 1))
     return tuple(made), zarrs

@@ -17,7 +17,7 @@ from luxdask.tasks.compile import compile_plan, free_disk, output_parent, select
 from luxdask.tasks.config import TaskConfig, parse_config, set_values
 from luxdask.tasks.defaults import ChangedDefault, automatic_defaults
 from luxdask.tasks.folder import CONFIG, RECEIPTS, TaskFolder, check_resumable, make_folder
-from luxdask.tasks.images import write_main_files
+from luxdask.tasks.images import MainImage, write_main_files
 from luxdask.tasks.json_file import write_json
 from luxdask.tasks.options import at_level
 from luxdask.tasks.plan_record import read_plan, write_plan
@@ -185,7 +185,7 @@ class Task:
     def _create_main_files(self, experiment: Experiment) -> TaskResult:
         """Main files beside existing images, or in a task folder for raw ones."""
         chosen = select_inputs(self.config, experiment)
-        images = [(0, view) for view in chosen.views]
+        images = [MainImage(view) for view in chosen.views]
         if experiment.kind == "task":
             folder = Path(experiment.path)
         else:

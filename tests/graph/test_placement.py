@@ -59,11 +59,13 @@ def test_windows_hold_every_voxel_touched(shape, view_to_world, box, pad, spacin
 
 
 @pytest.mark.parametrize("short_of", [0, 1e-6, 1e-5, 2e-5, 3e-5])
-def test_windows_hold_what_float32_rounds_up_to(short_of):
-    """Coordinates of a row of 128 voxels are up to 2e-5 too large where the step is near 2."""
-    placement = place((40, 40, 90), Affine.translation((0, 0, short_of)))
-    part = part_of(placement, Box((0, 0, 0), (1, 1, 20)), LINEAR)
+def test_windows_hold_what_float32_rounds_to(short_of):
+    """Coordinates along a row may come out 2e-5 too large or too small where the step is near 2."""
+    box = Box((0, 0, 5), (1, 1, 20))
+    part = part_of(place((40, 40, 90), Affine.translation((0, 0, short_of))), box, LINEAR)
     assert part.window.stop[2] >= 19 + LINEAR + 1
+    part = part_of(place((40, 40, 90), Affine.translation((0, 0, -short_of))), box, LINEAR)
+    assert part.window.start[2] <= 4
 
 
 @moderate

@@ -24,7 +24,7 @@ def test_identities_sort_by_time_channel_stack_objective_camera_pm():
         (10, "0", "0", "l", "a"),
     ]
     ids = [ViewId(*f) for f in fields]
-    assert sorted(ids[::-1], key=lambda i: i.sort_key) == ids
+    assert sorted([*ids[4:], *ids[:4]], key=lambda i: i.sort_key) == ids
 
 
 @pytest.mark.parametrize(
