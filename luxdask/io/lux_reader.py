@@ -40,31 +40,30 @@ def read_box(path: str, dataset: str, box: Box) -> NDArray[np.uint16]:
     return out
 
 
-def read_into(path: str, dataset: str, box: Box, out: NDArray[np.uint16]) -> None:
+def read_into(
+    path: str,
+    dataset: str,
+    box: Box,
+    out: NDArray[np.uint16],
+    table: ChunkTable | None = None,
+) -> None:
     """Fill `out` (any strides, shape of `box`) with the voxels of a region.
 
-    The region must lie inside the dataset. Chunks that were never written read as 0.
+    The region must lie inside the dataset. Chunks that were never written read as 0. `table` is the
+    dataset's chunk table where the caller has it already.
     Raises `ImageFileError` naming the file where bytes are missing. Reading and copying release
     the GIL, so threads scale.
     """
-    table = chunk_table(path, dataset)
-    if table.is_plain:
-        read_plain(table, box, out)
-        return
-    _check_inside(table, box)
-    _read_h5py(path, dataset, box, out)
-
-
-def _check_inside(table: ChunkTable, box: Box) -> None:
+    table = table or chunk_table(path, dataset)
     if not (box & Box.of_shape(table.shape)) == box:
-        raise ImageFileError(
-            f"{table.path}: region {box} lies outside the image of shape {table.shape}"
-        )
+        raise ImageFileError(f"{path}: region {box} lies outside the image of shape {table.shape}")
+    if table.is_plain:
+        _read_plain(table, box, out)
+    else:
+        _read_h5py(path, dataset, box, out)
 
 
-def read_plain(table: ChunkTable, box: Box, out: NDArray[np.uint16]) -> None:
-    """As `read_into`, for an image whose chunks are known to be uncompressed."""
-    _check_inside(table, box)
+def _read_plain(table: ChunkTable, box: Box, out: NDArray[np.uint16]) -> None:
     descriptor = os.open(table.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         _read_chunks(descriptor, table, box, out)

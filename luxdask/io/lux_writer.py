@@ -19,7 +19,7 @@ import numpy as np
 
 from luxdask.errors import OutputError
 from luxdask.io.chunk_table import ChunkTable, forget_table, table_while_written
-from luxdask.io.lux_reader import read_plain
+from luxdask.io.lux_reader import read_into
 from luxdask.model.geometry import Box, Shape, Vector, shape3
 from luxdask.model.levels import FULL, level_name, level_shape
 
@@ -65,8 +65,9 @@ class LuxWriter:
 
     def read(self, level: int, box: Box) -> NDArray[np.uint16]:
         """Voxels of a level."""
+        name = level_name(self.levels[level])
         out = np.empty(box.shape, dtype=np.uint16)
-        read_plain(table_while_written(self.path, level_name(self.levels[level])), box, out)
+        read_into(self.path, name, box, out, table_while_written(self.path, name))
         return out
 
 

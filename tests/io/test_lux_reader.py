@@ -133,7 +133,7 @@ def test_truncation_after_opening_is_named(tmp_path: Path, images: dict[str, str
     table = chunk_table(str(path), "Data")
     os.truncate(path, int(table.offsets.max()) + 1000)
     with pytest.raises(ImageFileError, match=r"cut\.lux\.h5.*truncated"):
-        lux_reader.read_plain(table, Box.of_shape(SHAPE), np.empty(SHAPE, np.uint16))
+        lux_reader._read_plain(table, Box.of_shape(SHAPE), np.empty(SHAPE, np.uint16))
 
 
 LEVELS: tuple[Shape, ...] = ((1, 1, 1), (1, 2, 2), (2, 4, 4))
