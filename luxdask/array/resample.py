@@ -57,35 +57,42 @@ def lowest(position, step):  # type: ignore[no-untyped-def]
     return floor(min(position, position + step * (SEGMENT - 1)))
 
 
-@kernel
-def linear_row(pool, start, pz, py, origin, step, first, row, count):  # type: ignore[no-untyped-def]
-    """Trilinear interpolation along any straight line through the volume."""
+@inlined
+def oblique_row(  # type: ignore[no-untyped-def]
+    pool, start, pz, py, origin, step, first, row, count, cubic
+):
+    """Rows in any direction, segment by segment."""
+    dz, dy, dx = np.float32(step[0]), np.float32(step[1]), np.float32(step[2])
     done = 0
     while done < count:
         segment = (first + done) // SEGMENT * SEGMENT
-        lane = first + done - segment
-        n = min(SEGMENT - lane, count - done)
-        z, y, x = (
-            origin[0] + step[0] * segment,
-            origin[1] + step[1] * segment,
-            origin[2] + step[2] * segment,
-        )
+        lane = np.int32(first + done - segment)
+        n = np.int32(min(SEGMENT - lane, count - done))
+        z = origin[0] + step[0] * segment
+        y = origin[1] + step[1] * segment
+        x = origin[2] + step[2] * segment
         bz, by, bx = lowest(z, step[0]), lowest(y, step[1]), lowest(x, step[2])
-        trilinear_row(  # type: ignore[call-arg]
-            pool.ctypes.data + 2 * (start + bz * pz + by * py + bx),
-            row.ctypes.data + 4 * done,
-            np.int32(lane),
-            np.int32(n),
-            np.float32(z - bz),
-            np.float32(step[0]),
-            np.float32(y - by),
-            np.float32(step[1]),
-            np.float32(x - bx),
-            np.float32(step[2]),
-            np.int32(pz),
-            np.int32(py),
-        )
+        fz, fy, fx = np.float32(z - bz), np.float32(y - by), np.float32(x - bx)
+        source = pool.ctypes.data + 2 * (start + bz * pz + by * py + bx)
+        target = row.ctypes.data + 4 * done
+        plane, line = np.int32(pz), np.int32(py)
+        if cubic:
+            tricubic_row(source, target, lane, n, fz, dz, fy, dy, fx, dx, plane, line)  # type: ignore[call-arg]
+        else:
+            trilinear_row(source, target, lane, n, fz, dz, fy, dy, fx, dx, plane, line)  # type: ignore[call-arg]
         done += n
+
+
+@kernel
+def linear_row(pool, start, pz, py, origin, step, first, row, count):  # type: ignore[no-untyped-def]
+    """Trilinear interpolation along any straight line through the volume."""
+    oblique_row(pool, start, pz, py, origin, step, first, row, count, False)
+
+
+@kernel
+def cubic_row(pool, start, pz, py, origin, step, first, row, count):  # type: ignore[no-untyped-def]
+    """Cubic convolution (Keys 1981, a = -0.5) along any straight line through the volume."""
+    oblique_row(pool, start, pz, py, origin, step, first, row, count, True)
 
 
 @inlined
@@ -118,34 +125,3 @@ def cubic_shift_row(  # type: ignore[no-untyped-def]
                     line[i] += weight * np.float32(source[i])
     for i in range(count):
         row[i] = wx[0] * line[i] + wx[1] * line[i + 1] + wx[2] * line[i + 2] + wx[3] * line[i + 3]
-
-
-@kernel
-def cubic_row(pool, start, pz, py, origin, step, first, row, count):  # type: ignore[no-untyped-def]
-    """Cubic convolution (Keys 1981, a = -0.5) along any straight line through the volume."""
-    done = 0
-    while done < count:
-        segment = (first + done) // SEGMENT * SEGMENT
-        lane = first + done - segment
-        n = min(SEGMENT - lane, count - done)
-        z, y, x = (
-            origin[0] + step[0] * segment,
-            origin[1] + step[1] * segment,
-            origin[2] + step[2] * segment,
-        )
-        bz, by, bx = lowest(z, step[0]), lowest(y, step[1]), lowest(x, step[2])
-        tricubic_row(  # type: ignore[call-arg]
-            pool.ctypes.data + 2 * (start + bz * pz + by * py + bx),
-            row.ctypes.data + 4 * done,
-            np.int32(lane),
-            np.int32(n),
-            np.float32(z - bz),
-            np.float32(step[0]),
-            np.float32(y - by),
-            np.float32(step[1]),
-            np.float32(x - bx),
-            np.float32(step[2]),
-            np.int32(pz),
-            np.int32(py),
-        )
-        done += n

@@ -90,7 +90,7 @@ def _fuse_cameras(views: Sequence[View], config: TaskConfig) -> Iterable[_Settin
 def _register_cameras(views: Sequence[View], config: TaskConfig) -> Iterable[_Setting]:
     group = "registration.objective_camera"
     if config.fusion.fuse_different_cams:
-        reason = "different objectives and cameras are fused, so they are registered as well"
+        reason = "different objectives and cameras are fused; used once registration is switched on"
         for name in ("enabled", "different_cameras", "different_objectives"):
             yield f"{group}.{name}", True, reason
     else:
