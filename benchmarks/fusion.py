@@ -72,8 +72,8 @@ def _fuse(folder: Path, rotated: bool) -> dict[str, Any]:
     from luxdask.tasks import Task
 
     _warm_up()
+    peer.forget_peak()
     with tempfile.TemporaryDirectory(dir=folder.parent) as target:
-        memory = peer._PeakMemory()
         begin, cpu = time.perf_counter(), time.process_time()
         experiment = luxdask.open_experiment(folder)
         if rotated:
@@ -85,7 +85,7 @@ def _fuse(folder: Path, rotated: bool) -> dict[str, Any]:
         plan = task.compile(experiment)
         result = task.run(experiment, luxdask.connect("threads", threads_per_worker=peer.CORES))
         seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-        peak = memory.stop()
+        peak = peer.peak_memory()
     shape = plan.outputs[0].output.grid.shape
     return {
         "case": "luxdask",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from luxdask.array.backend import address, is_device
+from luxdask.array.scratch import scratch
 from luxdask.fusion.cuda import VIEW, fuse_views
 from luxdask.fusion.rows import fuse_rows
 from luxdask.model.geometry import Affine
@@ -62,25 +62,13 @@ class Window:
     start: Shape = (0, 0, 0)
 
 
-_scratch = threading.local()
-
-
-def _scratch_of(size: int) -> NDArray[np.uint16]:
-    """Memory of this thread that is used again for every block: fresh pages cost as much as I/O."""
-    buffer: NDArray[np.uint16] | None = getattr(_scratch, "buffer", None)
-    if buffer is None or buffer.size < size:
-        _scratch.buffer = None  # let the old one go before the new one is made
-        buffer = _scratch.buffer = np.empty(size, dtype=np.uint16)
-    return buffer[:size]
-
-
 def empty_windows(shapes: Sequence[Shape]) -> tuple[NDArray[np.uint16], list[NDArray[np.uint16]]]:
     """One buffer for several windows, and a (Z, Y, X) view on each of them.
 
     The buffer is one voxel longer than the windows, as the gathering interpolation needs. It is
     valid until this thread asks for the next one.
     """
-    pool = _scratch_of(sum(prod(shape) for shape in shapes) + 1)
+    pool = scratch("windows", sum(prod(shape) for shape in shapes) + 1)
     pool[-1] = 0
     return pool, windows_in(pool, shapes)
 
@@ -101,6 +89,7 @@ def fuse_windows(
     interpolation: str = "linear",
     blend: bool = False,
     scale: float = 1.0,
+    out: NDArray[np.uint16] | None = None,
 ) -> NDArray[np.uint16]:
     """Weighted mean of all views on a block of output voxels.
 
@@ -110,7 +99,8 @@ def fuse_windows(
     interpolation : "linear" (trilinear) or "cubic" (Keys 1981, a = -0.5).
     blend : weigh by the distance to the border of each view.
     scale : factor on the result.
-    Returns a new uint16 array, 0 where no view covers; rounded to nearest, saturating. On the CPU a
+    out : where the result goes; by default a new array. On a GPU it is not used.
+    Returns the uint16 result, 0 where no view covers; rounded to nearest, saturating. On the CPU a
     voxel's value does not depend on the block it is part of. A pool on a GPU is fused there, and
     the result lies there.
     """
@@ -121,7 +111,8 @@ def fuse_windows(
             pool, views, quality, shape, interpolation=interpolation, blend=blend, scale=scale
         )
         return fused
-    out = np.empty(shape, dtype=np.uint16)
+    if out is None:
+        out = np.empty(shape, dtype=np.uint16)
     fuse_rows(
         pool,
         np.array([_first_voxel(w, pool) for w in windows], dtype=np.int64),

@@ -113,26 +113,35 @@ def copied_from(start, pitch, origin, step, first):  # type: ignore[no-untyped-d
 
 
 @kernel
-def weigh_row(origin, step, first, border, slope, weight, count):  # type: ignore[no-untyped-def]
-    """Blending weights of one view along a row; `border` is (axis, low/high)."""
-    along_x = abs(step[0]) + abs(step[1]) < 1e-12
+def profile_of(map_, border, slope, first, profile):  # type: ignore[no-untyped-def]
+    """Ramp of a view along x for all rows of a block; False where it is not the same for all."""
+    if abs(map_[0, 2]) + abs(map_[1, 2]) + abs(map_[2, 0]) + abs(map_[2, 1]) > 1e-12:
+        return False
+    for i in range(profile.size):
+        x = map_[2, 2] * (first + i) + map_[2, 3]
+        profile[i] = ramp(x, border[2, 0], border[2, 1], np.float32(slope[2]))
+    return True
+
+
+@kernel
+def weigh_row(origin, step, first, border, slope, profile, weight, count):  # type: ignore[no-untyped-def]
+    """Blending weights of one view along a row; `border` is (axis, low/high).
+
+    profile : the view's ramp along x from `first` on, empty where it has none of its own.
+    """
     sz, sy, sx = np.float32(slope[0]), np.float32(slope[1]), np.float32(slope[2])
-    x, dx, x0, x1 = origin[2], step[2], border[2, 0], border[2, 1]
-    if along_x:
-        outer = ramp(origin[0], border[0, 0], border[0, 1], sz)
-        outer *= ramp(origin[1], border[1, 0], border[1, 1], sy)
-        for i in range(count):
-            weight[i] = outer * ramp(x + dx * (first + i), x0, x1, sx)
-        return
     z, dz, z0, z1 = origin[0], step[0], border[0, 0], border[0, 1]
     y, dy, y0, y1 = origin[1], step[1], border[1, 0], border[1, 1]
+    if profile.size > 0:
+        outer = ramp(z, z0, z1, sz) * ramp(y, y0, y1, sy)
+        for i in range(count):
+            weight[i] = outer * profile[i]
+        return
+    x, dx, x0, x1 = origin[2], step[2], border[2, 0], border[2, 1]
     for i in range(count):
         k = first + i
-        weight[i] = (
-            ramp(z + dz * k, z0, z1, sz)
-            * ramp(y + dy * k, y0, y1, sy)
-            * ramp(x + dx * k, x0, x1, sx)
-        )
+        weight[i] = ramp(z + dz * k, z0, z1, sz)
+        weight[i] *= ramp(y + dy * k, y0, y1, sy) * ramp(x + dx * k, x0, x1, sx)
 
 
 @inlined
@@ -273,6 +282,10 @@ def fuse_rows(  # type: ignore[no-untyped-def]
     total, weights = np.empty(nx, np.float32), np.empty(nx, np.float32)
     weight = np.empty(nx, np.float32)
     origin, step = np.empty(3), np.empty(3)
+    profiles, has_profile = np.empty((starts.size, nx), np.float32), np.zeros(starts.size, np.bool_)
+    for v in range(starts.size):
+        if blend:
+            has_profile[v] = profile_of(maps[v], border[v], slopes[v], x0, profiles[v])
     for z in range(z0, z0 + nz):
         for y in range(y0, y0 + ny):
             ranges_of(maps, border, z, y, x0, x0 + nx, first, last, origin, step)
@@ -302,7 +315,8 @@ def fuse_rows(  # type: ignore[no-untyped-def]
                     if covered == 1:
                         break
                     if blend:
-                        weigh_row(origin, step, a, border[v], slopes[v], weight, count)
+                        profile = profiles[v, a - x0 : b - x0] if has_profile[v] else weight[:0]
+                        weigh_row(origin, step, a, border[v], slopes[v], profile, weight, count)
                     else:
                         weight[:count] = 1
                     if cells[v, 0] >= 0:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from luxdask.array.pyramid import downsample
+from luxdask.array.scratch import scratch
 from luxdask.graph.fusion import fuse_chunk
 from luxdask.graph.read import window_bytes_read
 from luxdask.model.geometry import Box, shape3
@@ -72,10 +73,10 @@ class CoarsenJob:
 def write_chunk(job: WriteJob) -> Receipt:
     """Compute and store one super-chunk with its part of the pyramid."""
     begin = perf_counter()
-    block = fuse_chunk(job.fuse)
+    box = job.fuse.box
+    block = fuse_chunk(job.fuse, scratch("block", box.size).reshape(box.shape))
     written = 0
-    start = job.fuse.box.start
-    for level, region, values in _pyramid(block, start, job.shape, job.levels):
+    for level, region, values in _pyramid(block, box.start, job.shape, job.levels):
         for writer in job.writers:
             written += writer.write(level, region, values)
     read = sum(window_bytes_read(part) for part in job.fuse.parts)

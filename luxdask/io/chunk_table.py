@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import h5py
 import numpy as np
@@ -15,6 +15,8 @@ from luxdask.errors import ImageFileError
 from luxdask.model.geometry import Shape, shape3
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 
@@ -39,6 +41,26 @@ class ChunkTable:
     chunk: Shape
     offsets: NDArray[np.int64]
     is_plain: bool
+
+
+class Run(NamedTuple):
+    """What one chunk contributes to a region along one axis.
+
+    The number of the chunk, its voxels from `start` to `stop`, and their place in the region.
+    """
+
+    chunk: int
+    start: int
+    stop: int
+    target: int
+
+
+def axis_runs(start: int, stop: int, chunk: int) -> Iterator[Run]:
+    """The chunks along one axis that a region from `start` to `stop` touches."""
+    for number in range(start // chunk, -(-stop // chunk)):
+        origin = number * chunk
+        first, last = max(start, origin), min(stop, origin + chunk)
+        yield Run(number, first - origin, last - origin, first - start)
 
 
 def open_h5(path: str | os.PathLike[str]) -> h5py.File:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from luxdask.array.scratch import scratch
 from luxdask.errors import ImageFileError
-from luxdask.io.chunk_table import ChunkTable, chunk_table, open_h5
+from luxdask.io.chunk_table import ChunkTable, Run, axis_runs, chunk_table, open_h5
 from luxdask.model.geometry import Box
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import h5py
     from numpy.typing import NDArray
 
@@ -22,15 +21,6 @@ if TYPE_CHECKING:
 # are read in pieces, so that a small region of a large plane costs neither memory nor time.
 PIECE_BYTES = 1 << 20
 _seek_lock = threading.Lock()
-
-
-class _Run(NamedTuple):
-    """What one chunk contributes along one axis: its index, its voxels, and their place in out."""
-
-    chunk: int
-    start: int
-    stop: int
-    target: int
 
 
 def read_box(path: str, dataset: str, box: Box) -> NDArray[np.uint16]:
@@ -75,16 +65,9 @@ def _read_plain(table: ChunkTable, box: Box, out: NDArray[np.uint16]) -> None:
         os.close(descriptor)
 
 
-def _axis_runs(start: int, stop: int, chunk: int) -> Iterator[_Run]:
-    for index in range(start // chunk, -(-stop // chunk)):
-        origin = index * chunk
-        first, last = max(start, origin), min(stop, origin + chunk)
-        yield _Run(index, first - origin, last - origin, first - start)
-
-
 def _read_chunks(descriptor: int, table: ChunkTable, box: Box, out: NDArray[np.uint16]) -> None:
     z_runs, y_runs, x_runs = (
-        tuple(_axis_runs(a, b, c)) for a, b, c in zip(box.start, box.stop, table.chunk, strict=True)
+        tuple(axis_runs(a, b, c)) for a, b, c in zip(box.start, box.stop, table.chunk, strict=True)
     )
     piece = _Piece(descriptor, table, out)
     for z in z_runs:
@@ -103,10 +86,8 @@ class _Piece:
         self.row_bytes, self.plane_bytes = 2 * cx, 2 * cx * cy
         self.planes = max(1, PIECE_BYTES // self.plane_bytes)
         self.is_direct = out.dtype == np.dtype("<u2") and out.flags.c_contiguous
-        self.buffer = np.empty(0, dtype="<u2")
-        self.memory = memoryview(b"")
 
-    def copy_chunk(self, offset: int, z: _Run, y: _Run, x: _Run) -> None:
+    def copy_chunk(self, offset: int, z: Run, y: Run, x: Run) -> None:
         """Copy one chunk's share, some planes at a time."""
         ny, nx = y.stop - y.start, x.stop - x.start
         rows = self.out[:, y.target : y.target + ny, x.target : x.target + nx]
@@ -119,7 +100,7 @@ class _Piece:
             self._copy_planes(offset + first * self.plane_bytes, last - first, y, x, target)
 
     def _copy_planes(
-        self, offset: int, nz: int, y: _Run, x: _Run, target: NDArray[np.uint16]
+        self, offset: int, nz: int, y: Run, x: Run, target: NDArray[np.uint16]
     ) -> None:
         _, cy, cx = self.table.chunk
         y0, y1 = (y.start, y.stop) if nz == 1 else (0, cy)
@@ -127,11 +108,8 @@ class _Piece:
             self._fill(target.data.cast("B"), offset + y0 * self.row_bytes)
             return
         count = nz * (y1 - y0) * cx
-        if self.buffer.size < count:
-            self.buffer = np.empty(count, dtype="<u2")
-            self.memory = self.buffer.data.cast("B")
-        self._fill(self.memory[: 2 * count], offset + y0 * self.row_bytes)
-        planes = self.buffer[:count].reshape(nz, y1 - y0, cx)
+        planes = scratch("chunk", count).reshape(nz, y1 - y0, cx)
+        self._fill(planes.data.cast("B"), offset + y0 * self.row_bytes)
         target[...] = planes[:, y.start - y0 : y.stop - y0, x.start : x.stop]
 
     def _fill(self, memory: memoryview, offset: int) -> None:

@@ -17,8 +17,15 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from luxdask.array.scratch import scratch
 from luxdask.errors import OutputError
-from luxdask.io.chunk_table import ChunkTable, forget_table, table_while_written
+from luxdask.io.chunk_table import (
+    ChunkTable,
+    Run,
+    axis_runs,
+    forget_table,
+    table_while_written,
+)
 from luxdask.io.lux_reader import read_into
 from luxdask.model.geometry import Box, Shape, Vector, shape3
 from luxdask.model.levels import FULL, level_name, level_shape
@@ -120,56 +127,54 @@ def _create_level(file: h5py.File, image: LuxWriter, factor: Shape) -> None:
 
 
 def _write_block(table: ChunkTable, start: Shape, block: NDArray[np.uint16]) -> int:
-    stop = shape3([s + n for s, n in zip(start, block.shape, strict=True)])
-    region = Box(start, stop)
+    stop = [a + n for a, n in zip(start, block.shape, strict=True)]
+    z_runs, y_runs, x_runs = (
+        tuple(axis_runs(a, b, c)) for a, b, c in zip(start, stop, table.chunk, strict=True)
+    )
     written = 0
     descriptor = os.open(table.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
-        for index in _chunks_of(region, table.chunk):
-            origin = shape3([i * c for i, c in zip(index, table.chunk, strict=True)])
-            part = region & Box(origin, shape3(np.add(origin, table.chunk).tolist()))
-            values = block[part.shift([-s for s in start]).slices]
-            inside = part.shift([-o for o in origin])
-            for offset, data in _pieces(values, inside, table, origin):
-                _put(descriptor, data, int(table.offsets[index]) + offset)
-                written += data.nbytes
+        for z, y in product(z_runs, y_runs):
+            offsets = table.offsets[z.chunk, y.chunk].tolist()
+            for x in x_runs:
+                values = block[_part(z), _part(y), _part(x)]
+                for offset, data in _pieces(values, z, y, x, table):
+                    _put(descriptor, data, offsets[x.chunk] + offset)
+                    written += data.nbytes
     finally:
         os.close(descriptor)
     return written
 
 
-def _chunks_of(region: Box, chunk: Shape) -> Iterator[tuple[int, ...]]:
-    ranges = (
-        range(a // c, -(-b // c)) for a, b, c in zip(region.start, region.stop, chunk, strict=True)
-    )
-    return product(*ranges)
+def _part(run: Run) -> slice:
+    return slice(run.target, run.target + run.stop - run.start)
+
+
+def _is_whole(run: Run, chunk: int, size: int) -> bool:
+    """Whether a run holds all of its chunk that lies in the image."""
+    return run.start == 0 and (run.stop == chunk or run.chunk * chunk + run.stop == size)
 
 
 def _pieces(
-    values: NDArray[np.uint16], inside: Box, table: ChunkTable, origin: Shape
+    values: NDArray[np.uint16], z: Run, y: Run, x: Run, table: ChunkTable
 ) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-    """Contiguous runs of bytes in one chunk: (offset from the chunk's start, voxels)."""
+    """Contiguous runs of bytes in one chunk: (offset from the chunk's start, voxels).
+
+    Each is valid until the next one is taken.
+    """
     _, cy, cx = table.chunk
-    (z0, y0, x0), (z1, y1, x1) = inside.start, inside.stop
-    whole = [
-        a == 0 and (b == c or o + b == n)
-        for a, b, c, o, n in zip(
-            inside.start, inside.stop, table.chunk, origin, table.shape, strict=True
-        )
-    ]
-    if whole[1] and whole[2]:
-        padded = values
-        if (y1, x1) != (cy, cx):
-            padded = np.zeros((z1 - z0, cy, cx), dtype="<u2")
-            padded[:, :y1, :x1] = values
-        yield z0 * cy * cx * 2, np.ascontiguousarray(padded, dtype="<u2")
+    if _is_whole(y, cy, table.shape[1]) and _is_whole(x, cx, table.shape[2]):
+        count = z.stop - z.start
+        padded = scratch("chunk", count * cy * cx).reshape(count, cy, cx)
+        if (y.stop, x.stop) != (cy, cx):
+            padded[...] = 0
+        padded[:, : y.stop, : x.stop] = values
+        yield z.start * cy * cx * 2, padded
         return
-    for z in range(z0, z1):
-        for y in range(y0, y1):
-            yield (
-                ((z * cy + y) * cx + x0) * 2,
-                np.ascontiguousarray(values[z - z0, y - y0], dtype="<u2"),
-            )
+    for plane, lines in zip(range(z.start, z.stop), values, strict=True):
+        for row, line in zip(range(y.start, y.stop), lines, strict=True):
+            offset = ((plane * cy + row) * cx + x.start) * 2
+            yield offset, np.ascontiguousarray(line, dtype="<u2")
 
 
 def _put(descriptor: int, data: NDArray[np.uint16], offset: int) -> None:
