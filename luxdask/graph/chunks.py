@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 STORED = 64
 """Chunk size on disk; super-chunks are multiples of it."""
 
-FLAT: Shape = (64, 512, 512)
-"""Super-chunk of unrotated views: long rows, few boundary chunks read twice."""
+FLAT: Shape = (64, 256, 512)
+"""Super-chunk of unrotated views: long rows, and what a task touches stays in the cache."""
+
+LARGE: tuple[tuple[int, Shape], ...] = ((1 << 36, (128, 512, 512)), (1 << 32, (64, 512, 512)))
+"""Super-chunks of large outputs (from so many voxels on): fewer tasks for the scheduler."""
 
 CUBE: Shape = (256, 256, 256)
 """Super-chunk where views are oblique: a slab would span a far larger part of them."""
@@ -76,7 +79,8 @@ def super_chunk(shape: Shape, *, oblique: bool, source_factor: int = 1) -> Shape
     oblique : whether some view is rotated against the output axes.
     source_factor : input voxels that are averaged into one output voxel.
     """
-    chunk = list(CUBE if oblique else FLAT)
+    flat = next((chunk for size, chunk in LARGE if prod(shape) >= size), FLAT)
+    chunk = list(CUBE if oblique else flat)
     while not oblique and chunk[0] > STORED and chunk[0] // 2 >= shape[0]:
         chunk[0] //= 2
         chunk[1 if chunk[1] == chunk[2] else 2] *= 2
