@@ -89,7 +89,6 @@ def fuse_windows(
     interpolation: str = "linear",
     blend: bool = False,
     scale: float = 1.0,
-    out: NDArray[np.uint16] | None = None,
 ) -> NDArray[np.uint16]:
     """Weighted mean of all views on a block of output voxels.
 
@@ -99,8 +98,7 @@ def fuse_windows(
     interpolation : "linear" (trilinear) or "cubic" (Keys 1981, a = -0.5).
     blend : weigh by the distance to the border of each view.
     scale : factor on the result.
-    out : where the result goes; by default a new array. On a GPU it is not used.
-    Returns the uint16 result, 0 where no view covers; rounded to nearest, saturating. On the CPU a
+    Returns a new uint16 array, 0 where no view covers; rounded to nearest, saturating. On the CPU a
     voxel's value does not depend on the block it is part of. A pool on a GPU is fused there, and
     the result lies there.
     """
@@ -111,8 +109,7 @@ def fuse_windows(
             pool, views, quality, shape, interpolation=interpolation, blend=blend, scale=scale
         )
         return fused
-    if out is None:
-        out = np.empty(shape, dtype=np.uint16)
+    out = np.empty(shape, dtype=np.uint16)
     fuse_rows(
         pool,
         np.array([_first_voxel(w, pool) for w in windows], dtype=np.int64),

@@ -62,13 +62,13 @@ def fuse_job(
     return FuseJob(box, tuple(p for p, _ in used), params, tuple(f for _, f in used))
 
 
-def fuse_chunk(job: FuseJob, out: NDArray[np.uint16] | None = None) -> NDArray[np.uint16]:
-    """Read the windows of a chunk and fuse them, into `out` where it is given."""
+def fuse_chunk(job: FuseJob) -> NDArray[np.uint16]:
+    """Read the windows of a chunk and fuse them."""
     pool, parts = empty_windows([part.window.shape for part in job.parts])
     for part, voxels in zip(job.parts, parts, strict=True):
         read_window(part, voxels)
     quality = [None if file is None else load_quality(file) for file in job.quality]
-    return _fuse(job, pool, parts, quality, out)
+    return _fuse(job, pool, parts, quality)
 
 
 def fuse_read(
@@ -95,11 +95,10 @@ def _fuse(
     pool: NDArray[np.uint16],
     parts: Sequence[NDArray[np.uint16]],
     quality: Sequence[NDArray[np.float32] | None],
-    out: NDArray[np.uint16] | None = None,
 ) -> NDArray[np.uint16]:
     """Fuse where the settings say; the result is in the memory of the CPU."""
     if job.params.device == "cpu":
-        return _fuse_pool(job, pool, parts, quality, out)
+        return _fuse_pool(job, pool, parts, quality)
     require_cuda()
     shapes = [part.window.shape for part in job.parts]
 
@@ -115,7 +114,6 @@ def _fuse_pool(
     pool: NDArray[np.uint16],
     parts: Sequence[NDArray[np.uint16]],
     quality: Sequence[NDArray[np.float32] | None],
-    out: NDArray[np.uint16] | None = None,
 ) -> NDArray[np.uint16]:
     """Fuse on the device that holds the windows."""
     windows = [
@@ -130,7 +128,6 @@ def _fuse_pool(
         interpolation=job.params.interpolation,
         blend=job.params.blend,
         scale=job.params.scale,
-        out=out,
     )
 
 

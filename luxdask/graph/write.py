@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from luxdask.array.pyramid import downsample
-from luxdask.array.scratch import scratch
 from luxdask.graph.fusion import fuse_chunk
 from luxdask.graph.read import window_bytes_read
 from luxdask.model.geometry import Box, shape3
@@ -74,7 +73,7 @@ def write_chunk(job: WriteJob) -> Receipt:
     """Compute and store one super-chunk with its part of the pyramid."""
     begin = perf_counter()
     box = job.fuse.box
-    block = fuse_chunk(job.fuse, scratch("block", box.size).reshape(box.shape))
+    block = fuse_chunk(job.fuse)
     written = 0
     for level, region, values in _pyramid(block, box.start, job.shape, job.levels):
         for writer in job.writers:
