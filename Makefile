@@ -35,8 +35,10 @@ bench: $(BENCH_INSTALLED)
 	@mkdir -p benchmarks/out
 	@$(BIN)/pytest -q benchmarks -W default --benchmark-enable \
 		--benchmark-json=benchmarks/out/benchmarks.json $(ARGS)
-	@echo "== multiview-stitcher, 2 x 2 tiles of 128 x 512 x 512 from disk to disk"
-	@$(BIN)/python benchmarks/peer_fusion.py | tee benchmarks/out/peer_fusion.jsonl
+	@echo "== fusion of 2 x 2 tiles from disk to disk, beside multiview-stitcher (about 4 minutes)"
+	@$(BIN)/python benchmarks/fusion.py
+	@echo "== compiling plans of up to 10,000 tiles"
+	@$(BIN)/python benchmarks/scale.py
 
 clean:
 	@rm -rf demo dist benchmarks/out .benchmarks .pytest_cache .mypy_cache .ruff_cache \
