@@ -29,10 +29,6 @@ class NotAvailableError(ConfigError):
     """A setting that is part of the schema but does not work in this version."""
 
 
-class RegistrationError(LuxdaskError, RuntimeError):
-    """A registration cannot be computed at all (a weak pair is data, not an error)."""
-
-
 class ClusterError(LuxdaskError, RuntimeError):
     """The workers cannot be started or reached."""
 

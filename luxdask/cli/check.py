@@ -28,8 +28,8 @@ def check(
     ] = False,
 ) -> None:
     """Check a task and show its plan: outputs, chunks, memory and disk. Reads no voxel."""
+    from luxdask.io.json_file import json_text
     from luxdask.tasks import Task
-    from luxdask.tasks.json_file import json_text
 
     opened = Task.open(task)
     plan = opened.compile(opened.open_experiment()).summary()

@@ -19,7 +19,7 @@ def save(task: Annotated[str, typer.Argument(help="Task file whose settings are 
 
 def show() -> None:
     """Print the defaults of new tasks."""
-    from luxdask.tasks.json_file import json_text
+    from luxdask.io.json_file import json_text
     from luxdask.tasks.template import load_template, template_path
 
     path = template_path()

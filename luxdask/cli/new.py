@@ -43,7 +43,7 @@ def new(
 ) -> None:
     """Make a task file: your saved defaults, adapted to the images, with the values you set."""
     import luxdask
-    from luxdask.tasks.json_file import json_text, write_json
+    from luxdask.io.json_file import json_text, write_json
     from luxdask.tasks.options import at_level, changed_keys
 
     _require_free(output, force)

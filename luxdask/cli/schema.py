@@ -32,7 +32,7 @@ def schema(
     ] = None,
 ) -> None:
     """Print the JSON schema of task files, or a table of all settings."""
-    from luxdask.tasks.json_file import json_text, write_json
+    from luxdask.io.json_file import json_text, write_json
 
     if markdown:
         typer.echo(settings_page(), nl=False)

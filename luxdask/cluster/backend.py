@@ -26,10 +26,6 @@ class Backend(Protocol):
     def slots(self) -> int:
         """Tasks that run at the same time."""
 
-    @property
-    def processes(self) -> int:
-        """Processes among which a machine's memory is shared."""
-
     def submit(self, tasks: Sequence[Task], done: Done) -> None:
         """Start tasks; `done(key, result, error)` is called once for each."""
 
@@ -54,11 +50,6 @@ class ThreadBackend:
     def slots(self) -> int:
         """Number of threads."""
         return self._slots
-
-    @property
-    def processes(self) -> int:
-        """One: the threads share it."""
-        return 1
 
     def submit(self, tasks: Sequence[Task], done: Done) -> None:
         """Queue tasks on the thread pool, which starts with the first of them."""

@@ -48,16 +48,8 @@ class DaskBackend:
     @property
     def slots(self) -> int:
         """Threads of all workers there are now."""
-        return sum(self._nthreads().values()) or 1
-
-    @property
-    def processes(self) -> int:
-        """Number of workers."""
-        return len(self._nthreads()) or 1
-
-    def _nthreads(self) -> dict[str, int]:
         with _scheduler_lost():
-            return dict(self._client.nthreads())
+            return sum(self._client.nthreads().values()) or 1
 
     def submit(self, tasks: Sequence[Task], done: Done) -> None:
         """Send tasks as one graph."""

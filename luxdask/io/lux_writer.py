@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -27,11 +27,12 @@ from luxdask.io.chunk_table import (
     table_while_written,
 )
 from luxdask.io.lux_reader import read_into
+from luxdask.io.replace_file import replacing
 from luxdask.model.geometry import Box, Shape, Vector, shape3
 from luxdask.model.levels import FULL, level_name, level_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -58,7 +59,7 @@ class LuxWriter:
         try:
             _create_file(self)
             forget_table(self.path)
-            write_json(sidecar_path(self.path), json.loads(self.metadata))
+            _write_sidecar(self)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot create the image: {error}") from error
 
@@ -86,13 +87,6 @@ def sidecar_path(path: str) -> Path:
     return Path(path).with_name(name + ".json")
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file so that a reader sees the old or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
 def chunk_shape(shape: Shape) -> Shape:
     """Chunk size of an image: 64 per axis, less where the image is thinner."""
     return shape3([min(CHUNK, n) for n in shape])
@@ -109,6 +103,12 @@ def _create_file(image: LuxWriter) -> None:
             _create_level(file, image, factor)
         text = h5py.string_dtype("utf-8")
         file.create_dataset("metadata", shape=(), dtype=text, data=image.metadata)
+
+
+def _write_sidecar(image: LuxWriter) -> None:
+    with replacing(sidecar_path(image.path)) as temporary:
+        text = json.dumps(json.loads(image.metadata), indent=2)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def _create_level(file: h5py.File, image: LuxWriter, factor: Shape) -> None:

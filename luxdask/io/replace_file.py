@@ -28,6 +28,6 @@ def replacing(path: Path) -> Iterator[Path]:
     except LuxdaskError:
         raise
     except OSError as error:
-        raise OutputError(f"{path}: cannot write this file: {error}") from error
+        raise OutputError(f"{path}: cannot write this file: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)

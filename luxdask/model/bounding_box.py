@@ -127,7 +127,7 @@ def _overlapping(boxes: dict[str, BoundingBox]) -> list[list[str]]:
 
 
 def output_grid(box: BoundingBox, spacing_um: Vector, anchor: View | None = None) -> Grid:
-    """Voxels whose centres lie in a box.
+    """Voxels whose centres lie in a box; one in its middle along axes where no centre does.
 
     Where the anchor view's axes are those of sample space, output voxels are laid on the anchor's,
     so that at equal sampling its voxels are copied and not interpolated.
@@ -141,6 +141,8 @@ def output_grid(box: BoundingBox, spacing_um: Vector, anchor: View | None = None
     last = np.floor((upper - border) / spacing - 0.5 + TOLERANCE)
     shape = np.maximum(last - first + 1, 1).astype(int)
     origin = border + (first + 0.5) * spacing
+    # else a box thinner than half a voxel, such as a single plane, would give an empty image
+    origin = np.where(last < first, (lower + upper) / 2, origin)
     return Grid(shape3(shape.tolist()), vector(spacing), vector(origin))
 
 

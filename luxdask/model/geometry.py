@@ -144,11 +144,6 @@ class Box:
         stop = [b + o for b, o in zip(self.stop, offset, strict=True)]
         return Box(shape3(start), shape3(stop))
 
-    def grow(self, margin: int) -> Box:
-        """Larger by `margin` voxels on every side."""
-        start, stop = [a - margin for a in self.start], [b + margin for b in self.stop]
-        return Box(shape3(start), shape3(stop))
-
 
 @dataclass(frozen=True, slots=True)
 class BoundingBox:

@@ -16,7 +16,7 @@ from luxdask.graph.planned import plan_output
 from luxdask.io.names import output_stems
 from luxdask.model.bounding_box import Sampling
 from luxdask.model.outputs import Layout, missing_views, outputs_of
-from luxdask.model.select import Reference, Selection, resolve_reference, select_views
+from luxdask.model.select import resolve_reference, select_views
 from luxdask.tasks.availability import require_available
 from luxdask.tasks.plan_record import recorded_chunks
 
@@ -35,7 +35,7 @@ MEMORY_PART = 0.5
 
 def select_inputs(config: TaskConfig, experiment: Experiment) -> Experiment:
     """The images that the task names; raises `SelectionError` where a name matches nothing."""
-    return select_views(experiment, Selection(**config.input.select.model_dump()))
+    return select_views(experiment, config.input.select.to_selection())
 
 
 def compile_plan(
@@ -69,7 +69,7 @@ def compile_plan(
 def _outputs(config: TaskConfig, chosen: Experiment) -> tuple[Output, ...]:
     if config.input.only_create_main_files or not config.fusion.enabled:
         return ()
-    reference = resolve_reference(chosen, Reference(**config.input.reference.model_dump()))
+    reference = resolve_reference(chosen, config.input.reference.to_reference())
     return outputs_of(chosen.views, layout_of(config), chosen.by_id[reference])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -12,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from luxdask.errors import ConfigError, OutputError
-from luxdask.tasks.json_file import write_json
+from luxdask.io.json_file import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,14 +48,6 @@ class TaskFolder:
     def write_status(self, **values: Any) -> None:
         """Replace `status.json`."""
         write_json(self.path / STATUS, {"folder": self.path.name, **values})
-
-    def read_status(self) -> dict[str, Any]:
-        """Content of `status.json`; empty where there is none or it is damaged."""
-        try:
-            content: dict[str, Any] = json.loads((self.path / STATUS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content
 
     def receipts(self) -> set[ReceiptKey]:
         """Write tasks that are done; a half-written last line is ignored."""
@@ -161,12 +152,12 @@ def make_folder(parent: Path, name: str, description: str) -> TaskFolder:
 
 def _stem(name: str, description: str) -> str:
     now = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    words = [safe_name(part) for part in (name, description) if part]
+    words = [folder_words(part) for part in (name, description) if part]
     return "_".join([now, "Task", *words])
 
 
-def safe_name(text: str) -> str:
-    """A text as a part of a file name: blanks and what paths cannot hold become "_"."""
+def folder_words(text: str) -> str:
+    """The user's words as a part of a folder's name: any script; blanks and the like become "_"."""
     return _UNSAFE.sub("_", text).strip("._") or "unnamed"
 
 

@@ -11,8 +11,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from luxdask.errors import ConfigError
+from luxdask.io.json_file import write_json
 from luxdask.model.geometry import shape3
-from luxdask.tasks.json_file import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,12 +13,12 @@ from luxdask.cluster.execute import execute
 from luxdask.errors import ConfigError, ExperimentNotFoundError, OutputError
 from luxdask.graph.device import device_check
 from luxdask.io import open_experiment
+from luxdask.io.json_file import write_json
 from luxdask.tasks.compile import compile_plan, free_disk, output_parent, select_inputs
 from luxdask.tasks.config import TaskConfig, parse_config, set_values
 from luxdask.tasks.defaults import ChangedDefault, automatic_defaults
 from luxdask.tasks.folder import CONFIG, RECEIPTS, TaskFolder, check_resumable, make_folder
 from luxdask.tasks.images import MainImage, write_main_files
-from luxdask.tasks.json_file import write_json
 from luxdask.tasks.options import at_level
 from luxdask.tasks.plan_record import read_plan, write_plan
 from luxdask.tasks.run import TaskResult, run_plan
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from luxdask.model.experiment import Experiment
 
 GIVEN = "config_task_given.json"
-LEVELS = {"basic": 0, "intermediate": 1, "advanced": 2}
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,7 @@ class Task:
             template changed go back to their defaults.
         values : settings by dotted key, such as ``{"output.sampling": 4}``.
         """
-        if level not in LEVELS:
-            raise ConfigError(f"level {level!r}: choose one of {', '.join(LEVELS)}")
-        base = parse_config(at_level(load_template(), LEVELS[level]))
+        base = parse_config(at_level(load_template(), level))
         base = set_values(base, {"input.experiment": experiment.path})
         config, changed = automatic_defaults(experiment, base)
         return cls(set_values(config, values or {}), changed)
@@ -211,7 +208,7 @@ def _check_disk(plan: Plan, folder: TaskFolder | None) -> None:
     free = free_disk(Path(plan.folder))
     if free is not None and needed > free:
         raise OutputError(
-            f"{plan.folder}: the images need {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB "
+            f"{plan.folder}: the images need {needed / 1e9:.3g} GB, but only {free / 1e9:.3g} GB "
             "are free. Free some space, set output.folder to another disk, or raise "
             "output.sampling (or start with --no-disk-check)."
         )

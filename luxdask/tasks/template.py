@@ -8,9 +8,9 @@ from pathlib import Path
 import platformdirs
 
 from luxdask.errors import ConfigError, OutputError
+from luxdask.io.json_file import write_json
 from luxdask.tasks.config import TaskConfig, parse_config, set_values
 from luxdask.tasks.config_fields import find_field, section_of
-from luxdask.tasks.json_file import write_json
 
 FOLDER_VARIABLE = "LUXDASK_CONFIG_DIR"
 FILE_NAME = "default_task.json"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from luxdask.errors import ConfigError, OutputError
-from luxdask.io.lux_writer import LuxWriter, sidecar_path, write_json
+from luxdask.io.json_file import write_json
+from luxdask.io.lux_writer import LuxWriter, sidecar_path
 from luxdask.model.geometry import Affine, Shape, shape3, vector
 from luxdask.model.view import ViewId
 from luxdask.testing.acquisition import Shot, image_metadata

@@ -195,7 +195,7 @@ def test_which_failures_may_pass(error: BaseException, passes: bool) -> None:
 def test_threads_end_with_the_backend() -> None:
     before = set(threading.enumerate())
     with ThreadBackend(3) as backend:
-        assert (backend.slots, backend.processes) == (3, 1)
+        assert backend.slots == 3
         run(tasks(20), backend)
     assert set(threading.enumerate()) == before
 

@@ -199,6 +199,13 @@ def test_voxel_centres_of_any_box_lie_inside_and_no_more_fit(lower, extent, spac
         assert at[-1] + spacing[axis] > box.upper[axis] - slack
 
 
+def test_a_box_thinner_than_half_a_voxel_gets_a_voxel_in_its_middle():
+    one = view("0", (5, 0, 0), shape=(1, 10, 10))
+    grid = output_grid(view_box(one), (3, 1, 1), one)
+    assert grid.shape == (1, 10, 10)
+    np.testing.assert_allclose(grid.origin_um, (5.5, 0.5, 0.5))
+
+
 def test_oblique_anchor_leaves_the_grid_on_the_box():
     one = view("0", shape=(20, 20, 20), to_world=turned(30))
     grid = output_grid(view_box(one), (1, 1, 1), one)

@@ -22,8 +22,8 @@ from luxdask.tasks.folder import (
     Receipts,
     TaskFolder,
     check_resumable,
+    folder_words,
     make_folder,
-    safe_name,
 )
 from luxdask.tasks.lock import LOCK, FolderLock
 
@@ -86,11 +86,11 @@ def test_states(folder: TaskFolder, state: str, suffix: str) -> None:
     assert renamed.renamed(None).path == folder.path
 
 
-def test_status_of_a_damaged_file_is_empty(folder: TaskFolder) -> None:
-    folder.write_status(state="Running")
-    assert folder.read_status()["state"] == "Running"
-    (folder.path / STATUS).write_text('{"state": "Runn')
-    assert folder.read_status() == {}
+def test_status_is_replaced(folder: TaskFolder) -> None:
+    folder.write_status(state="Running", chunks_done=1)
+    folder.write_status(state="Completed")
+    written = json.loads((folder.path / STATUS).read_text(encoding="utf-8"))
+    assert written == {"folder": folder.path.name, "state": "Completed"}
 
 
 def test_receipts_come_back(folder: TaskFolder) -> None:
@@ -118,8 +118,8 @@ def test_folder_without_settings_is_no_task(folder: TaskFolder) -> None:
 
 
 @pytest.mark.parametrize("text", ["a b", "/etc/passwd", "..", "", "tab\tline\n", "ok-1.2+3=4"])
-def test_safe_name(text: str) -> None:
-    safe = safe_name(text)
+def test_folder_words(text: str) -> None:
+    safe = folder_words(text)
     assert safe
     assert Path(safe).name == safe
     assert safe not in (".", "..")

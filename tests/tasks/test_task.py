@@ -54,7 +54,7 @@ def test_replace_leaves_the_first_as_it_is(small: Truth) -> None:
 
 
 def test_level_sets_hidden_settings_back(small: Truth) -> None:
-    with pytest.raises(ConfigError, match="choose one of basic, intermediate, advanced"):
+    with pytest.raises(ConfigError, match="allowed: basic, intermediate, advanced"):
         Task.new(open_experiment(small.folder), level="expert")
 
 
