@@ -46,7 +46,10 @@ def read_into(
     """
     table = table or chunk_table(path, dataset)
     if not (box & Box.of_shape(table.shape)) == box:
-        raise ImageFileError(f"{path}: region {box} lies outside the image of shape {table.shape}")
+        raise ImageFileError(
+            f"{path}: region {box} lies outside the image of shape {table.shape}; if its metadata "
+            "gives another size, the sidecar belongs to another image"
+        )
     if table.is_plain:
         _read_plain(table, box, out)
     else:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Beside `.lux.h5`, early microscopes wrote `Cam_Left_00000.h5`, early processing `uni_tp-0_….h5`.
 _IMAGE = re.compile(r"\.lux\.h5$|^Cam_.+_\d+\.h5$|^(uni|int|sep)_.*tp-\d+.*\.h5$", re.IGNORECASE)
 _LINKS_ONLY = re.compile(r"^main[_.]|_bdv\.h5$", re.IGNORECASE)
+_ORPHAN = re.compile(r"^Cam_.+_\d+\.json$", re.IGNORECASE)
 _PART = re.compile(r"\.h5\.part$", re.IGNORECASE)
 _SKIPPED_FOLDERS = {"processed", "mip", "snapshots"}
 
@@ -34,7 +35,8 @@ def walk_images(folder: str) -> Walk:
     """Flat image files in a folder and below it.
 
     Passed over: hidden files, `processed`, `mip` and `snapshots` folders, main files (they only
-    link to images), unknown files. Incomplete files (`.part`) and dead links are noted.
+    link to images), unknown files. Incomplete files (`.part`), dead links and metadata without an
+    image are noted.
     """
     walk = Walk()
     _walk(folder, walk)
@@ -82,6 +84,13 @@ def _walk(folder: str, walk: Walk) -> None:
             walk.notes.append(f"{entry.path}: incomplete (.part), not used")
         elif is_image_name(entry.name):
             _add(entry, by_name, walk)
+        elif _ORPHAN.search(entry.name) and not _has_image(entry.name, by_name):
+            walk.notes.append(f"{entry.path}: metadata without an image; was the image removed?")
+
+
+def _has_image(sidecar: str, names: Mapping[str, os.DirEntry[str]]) -> bool:
+    stem = sidecar.removesuffix(".json")
+    return any(stem + ending in names for ending in (".lux.h5", ".h5", ".lux.h5.part", ".h5.part"))
 
 
 def _is_first_visit(folder: str, walk: Walk) -> bool:

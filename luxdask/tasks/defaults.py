@@ -111,7 +111,10 @@ def _merge_channels(views: Sequence[View], config: TaskConfig) -> Iterable[_Sett
     one_per_channel = all(len(found) == 1 for found in sides.values())
     n_objectives = len(set().union(*sides.values()))
     if one_per_image and one_per_channel and n_objectives > 1:
-        reason = f"each channel is lit from one of {n_objectives} sides (single-sided illumination)"
+        reason = (
+            f"each channel is lit from one of {n_objectives} sides (single-sided illumination); "
+            "with several colours, process one at a time: input.select.channels"
+        )
         yield "fusion.merge_all_channels", True, reason
 
 

@@ -143,6 +143,14 @@ def test_everything_else_in_the_folder_is_passed_over(root: Path) -> None:
     assert experiment.notes == ()
 
 
+def test_metadata_whose_image_is_gone_is_noted(root: Path) -> None:
+    gone = raw_file(root, IDS[0])
+    gone.unlink()
+    experiment = luxdask.open_experiment(root)
+    assert IDS[0] not in ids(experiment)
+    assert any(gone.name.split(".")[0] in n and "without an image" in n for n in experiment.notes)
+
+
 def test_incomplete_files_dead_links_and_gaps_are_noted(root: Path) -> None:
     victim = raw_file(root, IDS[-1])
     victim.rename(f"{victim}.part")

@@ -327,7 +327,7 @@ def test_too_small_disk_is_refused_before_the_run(
 ) -> None:
     task = make_task(tiles)
     monkeypatch.setattr("luxdask.tasks.task.free_disk", lambda _: 1000)
-    with pytest.raises(OutputError, match=r"need 0\.0 GB, but only 0\.0 GB are free"):
+    with pytest.raises(OutputError, match=r"need 0\.0257 GB, but only 1e-06 GB are free"):
         task.run()
     assert not Path(tiles.folder, "processed").exists()
     assert task.run(check_disk=False).folder.name.endswith("_C")
