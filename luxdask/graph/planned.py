@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,6 +51,10 @@ class PlannedOutput:
     table: OverlapTable
     name: str
     _placements: dict[int, Placement] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without the lazy image: its graph holds this object again."""
+        return {key: value for key, value in self.__dict__.items() if key != "array"}
 
     @property
     def weighs_quality(self) -> bool:

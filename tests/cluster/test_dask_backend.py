@@ -75,6 +75,19 @@ def test_existing_scheduler_gives_the_same_bytes(
         assert client.submit(abs, -1).result() == 1
 
 
+def test_lazy_images_compute_on_a_cluster(
+    tiles: Truth, make_task: Callable[..., Task], cluster: distributed.LocalCluster
+) -> None:
+    """A client sends the whole lazy graph: it must travel, also when the image was made before."""
+    task = make_task(tiles, fusion__blending=True)
+    image = task.compile(task.open_experiment()).outputs[0].array
+    part = image[3:9, 10:40, 5:50]
+    with distributed.Client(cluster.scheduler_address):
+        there = part.compute().values
+    assert (there == tiles.read_volume(0)[3:9, 10:40, 5:50]).all()
+    assert pickle.loads(pickle.dumps(image.data)).compute(scheduler="sync").shape == image.shape
+
+
 def test_retries(backend: DaskBackend, tmp_path: Path) -> None:
     def flaky(path: str) -> int:
         with open(path, "a+b") as file:
