@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -69,15 +70,7 @@ class DaskBackend:
         return Task(key, task.func, *task.args, _data_producer=task.data_producer, **task.kwargs)
 
     def _finish(self, key: Key, future: distributed.Future[Any], done: Done) -> None:
-        result: Any = None
-        error: BaseException | None = None
-        if future.status == "finished":
-            try:
-                result = future.result(timeout=CONNECT_TIMEOUT_S)
-            except Exception as problem:
-                error = problem
-        else:
-            error = _error_of(future)
+        result, error = _outcome(future)
         self._futures.pop(key, None)
         done(key, result, error)
 
@@ -135,9 +128,13 @@ def scheduler(address: str) -> DaskBackend:
         ) from error
 
 
-def _error_of(future: distributed.Future[Any]) -> BaseException:
+def _outcome(future: distributed.Future[Any]) -> tuple[Any, BaseException | None]:
+    """Result or error of a task that has ended.
+
+    A worker may die with the result before it is fetched: dask computes the task again then, and
+    this waits for it; where that takes too long, the time-out counts as an error that may pass.
+    """
     try:
-        error = future.exception(timeout=CONNECT_TIMEOUT_S)
-    except Exception as problem:
-        return problem
-    return error or ClusterError(f"the task was {future.status}")
+        return future.result(timeout=CONNECT_TIMEOUT_S), None
+    except (Exception, asyncio.CancelledError) as error:
+        return None, error
