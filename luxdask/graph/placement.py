@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from luxdask.fusion.quality import CELL
 from luxdask.model.geometry import Affine, Box, shape3, vector
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from luxdask.model.geometry import Grid, Shape, Vector
     from luxdask.model.view import Source, View
 
-QUALITY_CELL = 64
 BLEND_PART = 0.1
 """Automatic blending width as a part of the view's size per axis."""
 
@@ -126,8 +126,8 @@ def part_of(placement: Placement, box: Box, pad: int) -> Part | None:
 def quality_cells(placement: Placement) -> Affine:
     """Output voxel -> cell of the view's quality map (centres are integers)."""
     bin_to_view = _view_to_bin(placement.factor, placement.phase).inverse()
-    offset = -(QUALITY_CELL - 1) / 2 / QUALITY_CELL
-    view_to_cell = Affine.scale([1 / QUALITY_CELL] * 3, [offset] * 3)
+    offset = -(CELL - 1) / 2 / CELL
+    view_to_cell = Affine.scale([1 / CELL] * 3, [offset] * 3)
     return view_to_cell @ bin_to_view @ placement.out_to_bin
 
 

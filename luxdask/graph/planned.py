@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from luxdask.fusion.fuse import PAD
-from luxdask.graph.chunks import ChunkGrid, super_chunk
+from luxdask.graph.chunks import STORED, ChunkGrid, super_chunk
 from luxdask.graph.fusion import FuseJob, fuse_job
 from luxdask.graph.overlap import OverlapTable, overlap_table
 from luxdask.graph.placement import Placement, part_of, place_view
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from luxdask.model.output import Output
     from luxdask.model.view import View
 
-STORED = 64
 SAMPLES = 256
 """Chunks looked at for estimates of reading and memory; all where there are no more."""
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from luxdask.fusion.quality import CELL, PLANE_STEP, cell_energy, quality_weights
 from luxdask.io.reader import reader_for
+from luxdask.io.replace_file import replacing
 from luxdask.model.geometry import Box
 from luxdask.model.levels import FULL
 
@@ -42,10 +43,8 @@ def _planes(source: Source, shape: Shape, start: int, stop: int) -> NDArray[np.u
 def save_quality(source: Source, shape: Shape, strength: float, path: str) -> str:
     """Compute a view's map and keep it at `path` (NumPy format); returns the path."""
     weights = estimate_quality(source, shape, strength)
-    part = Path(f"{path}.part")
-    with part.open("wb") as file:
+    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
         np.save(file, weights)
-    part.replace(path)
     return path
 
 
