@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from luxdask.errors import LuxdaskError as LuxdaskError
     from luxdask.io import open_experiment as open_experiment
     from luxdask.tasks import Task as Task
+    from luxdask.tasks.register import register as register
 
 # Loaded on first use, so that `import luxdask` stays fast and touches no HDF5, dask or GPU library.
 _LAZY = {
@@ -19,9 +20,10 @@ _LAZY = {
     "Task": "luxdask.tasks",
     "connect": "luxdask.cluster",
     "open_experiment": "luxdask.io",
+    "register": "luxdask.tasks.register",
 }
 
-__all__ = ["LuxdaskError", "Task", "__version__", "connect", "open_experiment"]
+__all__ = ["LuxdaskError", "Task", "__version__", "connect", "open_experiment", "register"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luxdask.cli import check, defaults, demo, demo_data, info, new, run, schema
+from luxdask.cli import check, defaults, demo, demo_data, info, new, register, run, schema
 from luxdask.cli.terminal import console
 from luxdask.errors import (
     ConfigError,
@@ -36,7 +36,7 @@ app = typer.Typer(
     name="luxdask",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
-    help="Opens, fuses and converts light-sheet images of Luxendo microscopes.",
+    help="Opens, registers, fuses and converts light-sheet images of Luxendo microscopes.",
     epilog="Exit codes: 0 done, 1 failed, 2 bad input or settings, 130 stopped.",
 )
 
@@ -61,7 +61,7 @@ def _program(
     """Accept the options of the program itself; `main` acts on them."""
 
 
-for _command in (demo, info, demo_data, new, check, run, schema, defaults):
+for _command in (demo, info, demo_data, new, check, register, run, schema, defaults):
     _command.register(app)
 
 

@@ -105,7 +105,12 @@ def facts(plan: PlanSummary) -> list[tuple[str, str]]:
     """What holds for the whole plan, as names and values."""
     free = "unknown" if plan.disk_free_bytes is None else human_bytes(plan.disk_free_bytes)
     chunk = " x ".join(str(n) for n in plan.chunk_vx)
+    pairs = []
+    if plan.n_pairs or plan.n_known_links:
+        text = f"{plan.n_pairs:,} pairs to measure ({human_bytes(plan.registration_bytes_read)})"
+        pairs = [("Registration", f"{text}, {plan.n_known_links:,} links known")]
     return [
+        *pairs,
         ("Tasks", f"{plan.n_tasks:,} (chunks of {chunk} voxels)"),
         ("Reads", human_bytes(plan.bytes_read)),
         ("Writes", human_bytes(plan.bytes_written)),

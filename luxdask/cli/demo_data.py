@@ -91,6 +91,18 @@ def demo_data(
         float,
         typer.Option(help="Likewise for objectives and cameras.", rich_help_panel=_ERRORS),
     ] = 0.0,
+    camera_tilt_deg: Annotated[
+        float, typer.Option(help="Likewise: turned in the image plane.", rich_help_panel=_ERRORS)
+    ] = 0.0,
+    channel_error_um: Annotated[
+        float, typer.Option(help="Shift between colours.", rich_help_panel=_ERRORS)
+    ] = 0.0,
+    rotation_error_deg: Annotated[
+        float, typer.Option(help="Error of the stage's rotation.", rich_help_panel=_ERRORS)
+    ] = 0.0,
+    rotation_error_um: Annotated[
+        float, typer.Option(help="Error of its axis.", rich_help_panel=_ERRORS)
+    ] = 0.0,
     sub_voxel: Annotated[
         bool,
         typer.Option("--sub-voxel", help="Tiles between whole voxels.", rich_help_panel=_ERRORS),
@@ -115,6 +127,9 @@ def demo_data(
     ] = 0.0,
     drift_um: Annotated[
         float, typer.Option(help="Movement per time point.", rich_help_panel=_ERRORS)
+    ] = 0.0,
+    drift_random_um: Annotated[
+        float, typer.Option(help="Random movement besides.", rich_help_panel=_ERRORS)
     ] = 0.0,
     bleaching: Annotated[
         float,
@@ -145,12 +160,17 @@ def demo_data(
         single_sided=single_sided,
         stage_error_um=stage_error_um,
         camera_error_um=camera_error_um,
+        camera_tilt_deg=camera_tilt_deg,
+        channel_error_um=channel_error_um,
+        rotation_error_deg=rotation_error_deg,
+        rotation_error_um=rotation_error_um,
         sub_voxel=sub_voxel,
         noise=noise,
         blur_um=blur_um,
         scatter=scatter,
         flatfield=flatfield,
         drift_um=drift_um,
+        drift_random_um=drift_random_um,
         bleaching=bleaching,
         seed=seed,
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from luxdask.cluster.events import Listener, Progress
 
 LINE_INTERVAL_S = 10.0
-_UNITS = {"quality": " views", "fusion": " chunks"}
+_UNITS = {"registration": " pairs", "quality": " views", "fusion": " chunks"}
 
 
 @contextmanager

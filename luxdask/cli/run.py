@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from luxdask.tasks import Task, TaskResult
+    from luxdask.tasks.registration_result import Registration
 
 
 def run(
@@ -67,6 +68,8 @@ def run(
             cluster=backend, listeners=(listener,), stop=stop, check_disk=not no_disk_check
         )
     print_result(out, result)
+    if result.registration is not None:
+        print_registration(out, result.registration)
     if result.images and not no_picture:
         draw_overview(out, result)
 
@@ -94,6 +97,19 @@ def print_result(out: Any, result: TaskResult) -> None:
         out.print(f"  {path.name}", markup=False)
     for url in result.ome_zarr:
         out.print(f"  {url}", markup=False)
+
+
+WARNINGS_SHOWN = 25
+
+
+def print_registration(out: Any, found: Registration) -> None:
+    """What was found, and the warnings, the first of them by name."""
+    out.print(f"  registration: {found}", markup=False)
+    for warning in found.warnings[:WARNINGS_SHOWN]:
+        out.print(f"  Warning: {warning}", style="yellow", markup=False)
+    more = len(found.warnings) - WARNINGS_SHOWN
+    if more > 0:
+        out.print(f"  and {more} more: see registration.csv and log.txt", style="yellow")
 
 
 def draw_overview(out: Any, result: TaskResult) -> None:

@@ -13,7 +13,7 @@ class Progress:
     Attributes
     ----------
     stage
-        What is being done: "quality", "fusion", "main files".
+        What is being done: "registration", "quality", "fusion", "main files".
     done, total
         Write tasks of this stage.
     voxels

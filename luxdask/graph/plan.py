@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from luxdask.graph.params import FusionParams
     from luxdask.graph.planned import PlannedOutput
+    from luxdask.graph.registration import PlannedRegistration
     from luxdask.model.geometry import Grid, Shape, Vector
     from luxdask.model.output import Output
 
@@ -48,6 +49,9 @@ class PlanSummary:
     peak_bytes: int
     folder: str
     notes: tuple[str, ...]
+    n_pairs: int = 0
+    n_known_links: int = 0
+    registration_bytes_read: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,9 @@ class Plan:
         How often each voxel is stored (formats with images of their own).
     notes
         What is unusual: missing time points, and the like.
+    registration
+        The pairs that are measured first, None where the task does not register. `outputs` lie
+        where the metadata says until that is done.
     """
 
     outputs: tuple[PlannedOutput, ...]
@@ -72,6 +79,7 @@ class Plan:
     folder: str = ""
     disk_free_bytes: int | None = None
     notes: tuple[str, ...] = ()
+    registration: PlannedRegistration | None = None
 
     def summary(self) -> PlanSummary:
         """Sizes, tasks, memory and disk; reading is estimated from a sample of the chunks."""
@@ -90,11 +98,15 @@ class Plan:
             peak_bytes=peak * self.slots,
             folder=self.folder,
             notes=self.notes,
+            n_pairs=len(self.registration.jobs) if self.registration else 0,
+            n_known_links=len(self.registration.known) if self.registration else 0,
+            registration_bytes_read=self.registration.bytes_read if self.registration else 0,
         )
 
     def peak_bytes_per_task(self) -> int:
         """Memory that one task needs at the most."""
-        return max((p.peak_bytes(2) for p in self.outputs), default=0)
+        fusion = max((p.peak_bytes(2) for p in self.outputs), default=0)
+        return max(fusion, self.registration.peak_bytes if self.registration else 0)
 
     def __str__(self) -> str:
         s = self.summary()
@@ -103,6 +115,8 @@ class Plan:
             f"{o.n_chunks} chunks, {o.size_bytes / 1e9:.3g} GB"
             for o in s.outputs
         ]
+        if self.registration is not None:
+            lines.insert(0, f"registration: {s.n_pairs} pairs to measure, {s.n_known_links} known")
         lines.append(
             f"{s.n_tasks} tasks; reads {s.bytes_read / 1e9:.3g} GB, writes "
             f"{s.bytes_written / 1e9:.3g} GB, at most {s.peak_bytes_per_task / 1e6:.0f} MB per task"

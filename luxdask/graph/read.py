@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,12 +15,32 @@ from luxdask.model.levels import FULL, level_shape
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from luxdask.graph.placement import Part, Placement
+    from luxdask.graph.placement import Part
     from luxdask.model.geometry import Shape
     from luxdask.model.view import Source
 
 SCRATCH: Shape = (64, 512, 512)
 """Input voxels that are read at once for averaging: bounds the memory of downsampling."""
+
+
+class Binned(Protocol):
+    """A view averaged over whole voxels: `factor` per bin and axis, bin 0 begins at `phase`."""
+
+    @property
+    def source(self) -> Source:
+        """Where the voxels lie."""
+
+    @property
+    def shape(self) -> Shape:
+        """Voxels of the view."""
+
+    @property
+    def factor(self) -> Shape:
+        """Voxels per bin."""
+
+    @property
+    def phase(self) -> Shape:
+        """First voxel of bin 0."""
 
 
 def read_window(part: Part, out: NDArray[np.uint16]) -> None:
@@ -31,7 +51,7 @@ def read_window(part: Part, out: NDArray[np.uint16]) -> None:
             part.placement.source, part.needed, inner, level=FULL
         )
     else:
-        _read_binned(part.placement, part.needed, inner)
+        read_binned(part.placement, part.needed, inner)
     _repeat_border(out, part.window, part.needed)
 
 
@@ -40,40 +60,40 @@ def window_bytes_read(part: Part) -> int:
     return _input_box(part.placement, part.needed, FULL).size * 2
 
 
-def _input_box(placement: Placement, bins: Box, level: Shape) -> Box:
+def _input_box(view: Binned, bins: Box, level: Shape) -> Box:
     """Voxels of a stored level that lie in a box of bins."""
-    f, p = _in_level(placement, level)
+    f, p = _in_level(view, level)
     start, stop = np.array(bins.start) * f + p, np.array(bins.stop) * f + p
-    whole = Box.of_shape(level_shape(placement.shape, level))
+    whole = Box.of_shape(level_shape(view.shape, level))
     return Box(shape3(start.tolist()), shape3(stop.tolist())) & whole
 
 
-def _in_level(placement: Placement, level: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _in_level(view: Binned, level: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Factor and phase of the bins, counted in voxels of a stored level."""
     g = np.array(level)
-    return np.array(placement.factor) // g, np.array(placement.phase) // g
+    return np.array(view.factor) // g, np.array(view.phase) // g
 
 
-def _bins_in(placement: Placement, bins: Box, level: Shape) -> Box:
+def _bins_in(view: Binned, bins: Box, level: Shape) -> Box:
     """The bins that hold a voxel of the level: its remainder at the end may be missing."""
-    f, p = _in_level(placement, level)
-    stop = -(-(np.array(level_shape(placement.shape, level)) - p) // f)
+    f, p = _in_level(view, level)
+    stop = -(-(np.array(level_shape(view.shape, level)) - p) // f)
     return Box(bins.start, shape3(np.minimum(bins.stop, stop).tolist()))
 
 
-def _read_binned(placement: Placement, bins: Box, out: NDArray[np.uint16]) -> None:
+def read_binned(view: Binned, bins: Box, out: NDArray[np.uint16]) -> None:
     """Average blocks of the input; each is read once, so memory does not grow with the factor."""
-    level = _best_level(placement.source, placement.factor, placement.phase)
-    present = _bins_in(placement, bins, level)
+    level = _best_level(view.source, view.factor, view.phase)
+    present = _bins_in(view, bins, level)
     if not present:
         level, present = FULL, bins
-    f, p = _in_level(placement, level)
+    f, p = _in_level(view, level)
     step = shape3(np.maximum(np.array(SCRATCH) // f, 1).tolist())
-    reader = reader_for(placement.source)
+    reader = reader_for(view.source)
     for block in _tiles(present, step):
-        box = _input_box(placement, block, level)
+        box = _input_box(view, block, level)
         voxels = np.empty(box.shape, dtype=np.uint16)
-        reader.read_into(placement.source, box, voxels, level=level)
+        reader.read_into(view.source, box, voxels, level=level)
         first = np.array(block.start) * f + p - np.array(box.start)
         target = out[block.shift([-s for s in bins.start]).slices]
         bin_into(voxels, target, tuple(first.tolist()), tuple(f.tolist()))

@@ -77,9 +77,7 @@ class Link:
     model: Model = "translation"
     quality: float = 1.0
     precision_um: float = 1.0
-    overlap: BoundingBox = field(
-        default=BoundingBox((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), repr=False
-    )
+    overlap: BoundingBox = field(default=BoundingBox((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), repr=False)
     source: Source = "content"
     status: Status = "ok"
     reason: str = ""

@@ -19,9 +19,6 @@ _LATER = (
     ("input.roi.file", None),
     ("input.flatfield.enabled", False),
     ("input.camera_pixels.enabled", False),
-    ("input.metadata.multi_transform.enabled", False),
-    ("input.landmarks_file", None),
-    ("registration.enabled", False),
     ("fusion.deconvolution.enabled", False),
 )
 

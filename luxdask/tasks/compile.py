@@ -13,39 +13,66 @@ from luxdask.errors import ConfigError
 from luxdask.graph.params import FusionParams
 from luxdask.graph.plan import Plan, make_plan
 from luxdask.graph.planned import plan_output
+from luxdask.io.mtf import find_mtf, read_mtf
 from luxdask.io.names import output_stems
 from luxdask.model.bounding_box import Sampling
+from luxdask.model.multi_transform import apply_mtf
 from luxdask.model.outputs import Layout, missing_views, outputs_of
 from luxdask.model.select import resolve_reference, select_views
 from luxdask.tasks.availability import require_available
 from luxdask.tasks.plan_record import recorded_chunks
+from luxdask.tasks.registration_plan import plan_registration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from luxdask.graph.planned import PlannedOutput
+    from luxdask.graph.registration import PlannedRegistration
     from luxdask.model.experiment import Experiment
     from luxdask.model.output import Output
     from luxdask.tasks.config import TaskConfig
     from luxdask.tasks.plan_record import PlannedImage
+    from luxdask.tasks.registration_result import Registration
 
 MEMORY_PART = 0.5
 """Part of the free memory that all tasks together may use."""
 
 
 def select_inputs(config: TaskConfig, experiment: Experiment) -> Experiment:
-    """The images that the task names; raises `SelectionError` where a name matches nothing."""
-    return select_views(experiment, config.input.select.to_selection())
+    """The images that the task names, with the transforms of its multi-transform file.
+
+    Raises `SelectionError` where a name matches nothing, `ConfigError` and the like where the file
+    cannot be used.
+    """
+    chosen = select_views(experiment, config.input.select.to_selection())
+    return _with_transforms(config, chosen)
+
+
+def _with_transforms(config: TaskConfig, chosen: Experiment) -> Experiment:
+    wanted = config.input.metadata.multi_transform
+    if not wanted.enabled or config.input.only_create_main_files:
+        return chosen
+    path = find_mtf(chosen, wanted.file)
+    if path is None:
+        raise ConfigError(
+            "input.metadata.multi_transform.enabled: there is no transforms.mtf.json beside the "
+            f"images or in {chosen.root}; put it there, name a file in "
+            "input.metadata.multi_transform.file, or switch it off"
+        )
+    return apply_mtf(chosen, read_mtf(path))
 
 
 def compile_plan(
     config: TaskConfig,
     experiment: Experiment,
     recorded: Sequence[PlannedImage] | None = None,
+    registration: Registration | None = None,
 ) -> Plan:
     """Outputs, chunks and jobs of a task; reads no voxel.
 
     recorded : how a stopped task was divided; its chunks are kept.
+    registration : where the views truly lie. Without it, a task that registers gets a plan of its
+        pairs, with images as the metadata's transforms would give them.
     Raises `NotAvailableError`, `SelectionError`, or `ConfigError` where a chunk needs more memory
     than a worker has, or the experiment is no longer that of the stopped task.
     """
@@ -54,16 +81,28 @@ def compile_plan(
     slots = config.compute.threads_per_worker or usable_cores()
     limit = config.compute.memory_limit_bytes or _free_memory(config)
     parent = output_parent(config, experiment)
+    pairs = _planned_registration(config, chosen, experiment) if registration is None else None
+    if registration is not None:
+        chosen = registration.apply(chosen)
     plan = Plan(
-        _planned(config, _outputs(config, chosen), limit // slots, recorded),
+        _planned(config, _outputs(config, chosen), limit // slots, None if pairs else recorded),
         slots=slots * (config.compute.n_workers or 1),
         copies=_copies(config),
         folder=str(parent),
         disk_free_bytes=free_disk(parent),
-        notes=missing_views(chosen.views),
+        notes=(*missing_views(chosen.views), *(pairs.notes if pairs else ())),
+        registration=pairs,
     )
     _check_memory(plan.peak_bytes_per_task(), slots, limit)
     return plan
+
+
+def _planned_registration(
+    config: TaskConfig, chosen: Experiment, experiment: Experiment
+) -> PlannedRegistration | None:
+    if not config.registration.enabled or config.input.only_create_main_files:
+        return None
+    return plan_registration(config, chosen, experiment)
 
 
 def _outputs(config: TaskConfig, chosen: Experiment) -> tuple[Output, ...]:

@@ -113,8 +113,11 @@ class RegistrationConfig(Settings):
     fine_alignment: bool = option(
         True, ADVANCED, "Whether a second, finer step follows the first alignment."
     )
-    transform_model: Literal["translation", "rigid", "affine"] = option(
-        "rigid", ADVANCED, "Which transforms content registration may find."
+    transform_model: Literal["auto", "translation", "rigid", "affine"] = option(
+        "auto",
+        ADVANCED,
+        "Which transforms content registration may find; auto: shifts between tiles and time "
+        "points, rigid ones between objectives, cameras and rotated views.",
     )
     subtract_background: float = option(
         0.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from luxdask.tasks.compile import free_disk
 from luxdask.tasks.folder import LOG
 from luxdask.tasks.images import ImageFiles
 from luxdask.tasks.lock import FolderLock
+from luxdask.tasks.registration_files import register_in_folder
 from luxdask.tasks.reporter import Reporter, logging_to
 from luxdask.tasks.stages import QUALITY_FOLDER, estimate_quality_maps, finish_images, fuse_all
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from luxdask.graph.plan import Plan
     from luxdask.tasks.config_output import OutputConfig
     from luxdask.tasks.folder import TaskFolder
+    from luxdask.tasks.registration_result import Registration
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,8 @@ class TaskResult:
         Time of this run, and the voxels computed in it.
     ome_zarr
         Paths or URLs of OME-Zarr images.
+    registration
+        Where the views truly lie; None where the task does not register.
     """
 
     folder: Path
@@ -57,6 +62,23 @@ class TaskResult:
     seconds: float
     voxels: int
     ome_zarr: tuple[str, ...] = ()
+    registration: Registration | None = None
+
+
+Recompile = Callable[["Registration", "TaskFolder"], "Plan"]
+"""Gives the plan that follows from a registration, and keeps it in the folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all stages of a run need."""
+
+    folder: TaskFolder
+    config: OutputConfig
+    backend: Backend
+    stop: Event
+    reporter: Reporter
+    recompile: Recompile | None
 
 
 def run_plan(
@@ -66,20 +88,23 @@ def run_plan(
     backend: Backend,
     stop: Event,
     listeners: Sequence[Listener] = (),
+    recompile: Recompile | None = None,
 ) -> TaskResult:
     """Compute a plan in a task folder; what was finished there before is not done again.
 
+    recompile : gives the plan with the views where registration has put them, and keeps it; only
+        needed where the plan registers.
     Ends with the folder renamed to its state. Raises `TaskStopped` after a stop, and whatever made
     the task fail; `OutputError` where another run uses the folder.
     """
     with FolderLock(folder) as lock:
         folder = folder.renamed(None)
         lock.moved(folder)
-        files = ImageFiles(plan, folder.path, config)
         reporter = Reporter(folder, listeners)
         try:
             with logging_to(folder.path / LOG):
-                made = _compute(files, folder, backend, stop, reporter)
+                run = _Run(folder, config, backend, stop, reporter, recompile)
+                made = _compute(plan, run)
         except BaseException as error:
             lock.moved(_leave(folder, reporter, error))
             raise
@@ -88,14 +113,15 @@ def run_plan(
     return _moved(made, folder, done)
 
 
-def _compute(
-    files: ImageFiles, folder: TaskFolder, backend: Backend, stop: Event, reporter: Reporter
-) -> TaskResult:
+def _compute(plan: Plan, run: _Run) -> TaskResult:
     """All stages; how they end is logged and written to `status.json`."""
-    log.info("run of %s: %d images", folder.path, len(files.plan.outputs))
+    folder, reporter = run.folder, run.reporter
     try:
-        estimate_quality_maps(files, folder, backend, stop, reporter)
-        voxels = fuse_all(files, folder, backend, stop, reporter)
+        registration, plan = _register(plan, run)
+        log.info("run of %s: %d images", folder.path, len(plan.outputs))
+        files = ImageFiles(plan, folder.path, run.config)
+        estimate_quality_maps(files, folder, run.backend, run.stop, reporter)
+        voxels = fuse_all(files, folder, run.backend, run.stop, reporter)
         mains, zarrs = finish_images(files, reporter)
         reporter.state("Completed")
     except (TaskStopped, KeyboardInterrupt):
@@ -103,15 +129,32 @@ def _compute(
         raise
     except OutputError as error:
         log.exception("failed")
-        raise _with_estimate(error, files.plan, folder) from error
+        raise _with_estimate(error, plan, folder) from error
     except BaseException:
         log.exception("failed")
         raise
     shutil.rmtree(folder.path / QUALITY_FOLDER, ignore_errors=True)
     log.info("completed")
     images = [files.lux_path(p) for p in files.plan.outputs if "lux" in files.config.formats]
-    seconds = reporter.seconds
-    return TaskResult(folder.path, tuple(images), mains, seconds, voxels, tuple(zarrs))
+    return TaskResult(
+        folder.path,
+        tuple(images),
+        mains,
+        reporter.seconds,
+        voxels,
+        tuple(zarrs),
+        registration,
+    )
+
+
+def _register(plan: Plan, run: _Run) -> tuple[Registration | None, Plan]:
+    """Measure and solve where the plan says so; the plan that follows."""
+    if plan.registration is None or run.recompile is None:
+        return None, plan
+    registration = register_in_folder(
+        plan.registration, run.folder, run.backend, run.stop, run.reporter.tell
+    )
+    return registration, run.recompile(registration, run.folder)
 
 
 def _leave(folder: TaskFolder, reporter: Reporter, error: BaseException) -> TaskFolder:
@@ -153,4 +196,5 @@ def _moved(result: TaskResult, folder: TaskFolder, done: TaskFolder) -> TaskResu
         images=tuple(map(moved, result.images)),
         main_files=tuple(map(moved, result.main_files)),
         ome_zarr=tuple(zarrs),
+        registration=result.registration and replace(result.registration, folder=done.path),
     )

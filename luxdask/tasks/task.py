@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from luxdask.cluster.events import Listener
     from luxdask.graph.plan import Plan
     from luxdask.model.experiment import Experiment
+    from luxdask.tasks.registration_result import Registration
+    from luxdask.tasks.run import Recompile
 
 GIVEN = "config_task_given.json"
 
@@ -150,7 +152,27 @@ class Task:
             if self.config.compute.device == "cuda":
                 _check_device(backend)
             folder = self._enter_folder(plan)
-            return run_plan(plan, self.config.output, folder, backend, stop or Event(), listeners)
+            return run_plan(
+                plan,
+                self.config.output,
+                folder,
+                backend,
+                stop or Event(),
+                listeners,
+                self._recompiler(opened),
+            )
+
+    def _recompiler(self, experiment: Experiment) -> Recompile:
+        """How the plan follows from a registration; a resumed task keeps its chunks."""
+
+        def recompile(registration: Registration, folder: TaskFolder) -> Plan:
+            recorded = read_plan(folder.path)
+            plan = compile_plan(self.config, experiment, recorded, registration)
+            if recorded is None:
+                _keep_plan(folder, plan)
+            return plan
+
+        return recompile
 
     def _connect(self) -> Backend:
         compute = self.config.compute
@@ -166,12 +188,10 @@ class Task:
         if self.folder is None:
             folder = make_folder(Path(plan.folder), self.config.name, self.config.description)
             self._record(folder)
-            write_plan(folder.path, plan)
         else:
             folder = self.folder
-            if read_plan(folder.path) is None:
-                (folder.path / RECEIPTS).unlink(missing_ok=True)
-                write_plan(folder.path, plan)
+        if plan.registration is None and read_plan(folder.path) is None:
+            _keep_plan(folder, plan)
         return folder
 
     def _record(self, folder: TaskFolder) -> None:
@@ -193,6 +213,12 @@ class Task:
         files = write_main_files(folder, images, self.config.output, added=True)
         sources = tuple(Path(view.source.path) for view in chosen.views)
         return TaskResult(folder, sources, tuple(files), 0.0, 0)
+
+
+def _keep_plan(folder: TaskFolder, plan: Plan) -> None:
+    """Note how images are divided; receipts of another division mean nothing."""
+    (folder.path / RECEIPTS).unlink(missing_ok=True)
+    write_plan(folder.path, plan)
 
 
 def _check_device(backend: Backend) -> None:

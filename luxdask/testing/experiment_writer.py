@@ -18,7 +18,8 @@ from luxdask.io.lux_writer import LuxWriter, sidecar_path
 from luxdask.model.geometry import Affine, Shape, shape3, vector
 from luxdask.model.view import ViewId
 from luxdask.testing.acquisition import Shot, image_metadata
-from luxdask.testing.layout import drift, plan_poses, rotation, volume_to_world
+from luxdask.testing.layout import plan_poses, rotation, volume_to_world
+from luxdask.testing.misalignment import colour_error, drift
 from luxdask.testing.optics import Exposure, expose, form_image
 from luxdask.testing.phantoms import phantom
 from luxdask.testing.spec import DemoSpec
@@ -176,7 +177,9 @@ def _true_view(shot: Shot, spec: DemoSpec) -> TrueView:
         shape=pose.shape,
         spacing_um=pose.spacing_um,
         view_to_world=pose.view_to_world,
-        true_view_to_world=drift(spec, shot.id.time_point) @ pose.true_view_to_world,
+        true_view_to_world=drift(spec, shot.id.time_point)
+        @ pose.true_view_to_world
+        @ colour_error(spec, shot.colour),
         angle_deg=pose.angle_deg,
         colour=shot.colour,
         detection_direction=vector(direction),
@@ -203,7 +206,8 @@ def _take_images(
         key = (view.colour, shot.pose, world_to_volume @ view.true_view_to_world)
         alike.setdefault(key, []).append(number)
     for (colour, pose, view_to_volume), numbers in alike.items():
-        formed = form_image(colours[colour], pose, view_to_volume, spec)
+        seen = colours[colour if len(colours) > 1 else 0]
+        formed = form_image(seen, pose, view_to_volume, spec)
         for number in numbers:
             exposure = _exposure(shots[number], number, spec)
             yield number, expose(formed, pose, exposure, spec, truth.shape)

@@ -11,6 +11,7 @@ import numpy as np
 
 from luxdask.errors import ConfigError
 from luxdask.model.geometry import Affine, Box, Shape, Vector, shape3, vector
+from luxdask.testing.misalignment import camera_tilts, in_plane, rotation_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 AXIS_OFFSET_UM: Vector = (107.15854123234332, 0.0, -1564.599179950995)
 # The sample is never mounted exactly on the axis.
 _MOUNTING_UM: Vector = (12.25, -5321.0, 37.5)
+_EXACT = Affine()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,11 @@ class Pose:
         Centre of the first plane in the microscope frame, as the stages report it.
     error_um
         What has to be added to `position_um` to get the true position.
+    tilt_deg
+        How far the camera is turned in its image plane, about its middle, from +x to +y.
+    misplaced
+        Where the sample shows up in sample space, from where it is by the metadata's rotation to
+        where it truly is.
     """
 
     stack: str
@@ -52,11 +59,13 @@ class Pose:
     step: int
     position_um: Vector
     error_um: Vector = (0.0, 0.0, 0.0)
+    tilt_deg: float = 0.0
+    misplaced: Affine = _EXACT
 
     @property
     def stage(self) -> Affine:
         """Voxel index to microscope frame, as the stages report it."""
-        return self._stage_at(np.asarray(self.position_um))
+        return self._stage_at(np.asarray(self.position_um), tilt_deg=0.0)
 
     @property
     def view_to_world(self) -> Affine:
@@ -66,7 +75,8 @@ class Pose:
     @property
     def true_view_to_world(self) -> Affine:
         """Where the image really was taken, without drift of the sample."""
-        return rotation(self.angle_deg) @ self._stage_at(np.add(self.position_um, self.error_um))
+        stage = self._stage_at(np.add(self.position_um, self.error_um), self.tilt_deg)
+        return self.misplaced @ rotation(self.angle_deg) @ stage
 
     @property
     def detection_direction(self) -> Vector:
@@ -78,9 +88,15 @@ class Pose:
         """Signs of the microscope axes (z, y, x) along the voxel axes."""
         return (float(self.step), 1.0, -1.0 if self.mirrored else 1.0)
 
-    def _stage_at(self, position: NDArray[np.float64]) -> Affine:
+    def _stage_at(self, position: NDArray[np.float64], tilt_deg: float) -> Affine:
         _, ny, nx = self.shape
         scale = Affine.scale(np.multiply(self.column_signs, self.spacing_um), position)
+        if tilt_deg:
+            scale = (
+                Affine.translation(position)
+                @ in_plane(tilt_deg)
+                @ Affine.scale(np.multiply(self.column_signs, self.spacing_um))
+            )
         return scale @ Affine.translation((0.0, -(ny - 1) / 2, -(nx - 1) / 2))
 
 
@@ -121,13 +137,17 @@ def plan_poses(shape: Shape, spec: DemoSpec) -> tuple[Pose, ...]:
     Raises `ConfigError` where tiles would be too small.
     """
     errors = _errors(spec, "tile", len(spec.rotations_deg) * math.prod(spec.tiles))
-    camera_errors = _errors(spec, "camera", spec.objectives * spec.cameras)
     shifts = _sub_voxel_shifts(spec, len(errors))
+    tiles = range(math.prod(spec.tiles))
+    misplaced = [error for error in rotation_errors(spec, _middle_um()) for _ in tiles]
+    camera_errors = _errors(spec, "camera", spec.objectives * spec.cameras)
+    tilts = camera_tilts(spec, len(camera_errors))
+    cameras = list(zip(_cameras(spec), camera_errors, tilts, strict=True))
     poses = []
-    for (stack, angle, box, full), error, shift in zip(
-        _stacks(shape, spec), errors, shifts, strict=True
+    for (stack, angle, box, full), error, shift, turned in zip(
+        _stacks(shape, spec), errors, shifts, misplaced, strict=True
     ):
-        for (objective, camera), camera_error in zip(_cameras(spec), camera_errors, strict=True):
+        for (objective, camera), camera_error, tilt in cameras:
             poses.append(
                 Pose(
                     stack=stack,
@@ -140,6 +160,8 @@ def plan_poses(shape: Shape, spec: DemoSpec) -> tuple[Pose, ...]:
                     step=-1 if spec.reverse_scan else 1,
                     position_um=_first_plane(box, full, angle, shift, spec),
                     error_um=vector(error + camera_error),
+                    tilt_deg=tilt,
+                    misplaced=turned,
                 )
             )
     return tuple(poses)
@@ -222,10 +244,3 @@ def _first_plane(
     centre[0] = box.stop[0] - 1 if spec.reverse_scan else box.start[0]
     from_middle = centre + shift_vx - (np.asarray(full) - 1) / 2
     return vector(stage_middle(angle_deg) + from_middle * spec.spacing_um)
-
-
-def drift(spec: DemoSpec, time_point: int) -> Affine:
-    """How the sample has moved, from the place where it is now to that of time point 0."""
-    direction = np.random.default_rng([spec.seed, 13]).standard_normal(3)
-    step = direction / np.linalg.norm(direction) * spec.drift_um
-    return Affine.translation(-step * time_point)

@@ -8,10 +8,13 @@ Every view, at any angle, sees this one object.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
+
+from luxdask.testing.spline import interpolate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,24 +33,55 @@ def sample_volume(
     """Values of `volume` on the grid of a view.
 
     volume : (Z, Y, X) uint16.
-    view_to_volume : voxels to voxels; axes may be swapped, mirrored and shifted, or turned about y.
+    view_to_volume : voxels to voxels, any affine.
 
     Returns (Z, Y, X): an exact uint16 copy where voxels fall on voxels, else float32 interpolated
-    by windowed sinc (shifts) or by splines of order 5 (turned views).
+    by windowed sinc (axes swapped, mirrored and shifted) or by splines of order 5 (turned views).
     """
     linear = np.array(view_to_volume.linear)
     whole = np.rint(linear)
     if np.allclose(linear, whole, rtol=0, atol=1e-9):
         image = _shifted(volume, whole.astype(int), view_to_volume.offset, shape)
-    else:
+    elif _is_turn_about_y(linear):
         image = _turned(volume, linear, view_to_volume.offset, shape)
+    else:
+        image = interpolate(volume, view_to_volume, shape)
+        return _faded_anywhere(image, volume, view_to_volume)
     return _faded(image, volume, view_to_volume)
+
+
+def _is_turn_about_y(linear: NDArray[np.float64]) -> bool:
+    middle = (0.0, 1.0, 0.0)
+    return bool(
+        np.allclose(linear[1], middle, rtol=0, atol=1e-12)
+        and np.allclose(linear[:, 1], middle, rtol=0, atol=1e-12)
+    )
+
+
+def _faded_anywhere(
+    image: NDArray[np.float32], volume: NDArray[np.uint16], view_to_volume: Affine
+) -> NDArray[np.float32]:
+    """Like `_faded`, for views in any direction; changes `image`."""
+    background = _background(volume)
+    plane = np.zeros((*image.shape[1:], 3))
+    plane[..., 1], plane[..., 2] = np.arange(image.shape[1])[:, None], np.arange(image.shape[2])
+    for z, values in enumerate(image):
+        plane[..., 0] = z
+        weight = _presence(view_to_volume.apply(plane), volume.shape).prod(axis=-1)
+        values -= background
+        values *= weight
+        values += background
+    return image
+
+
+def _background(volume: NDArray[np.uint16]) -> np.float32:
+    return np.float32(np.percentile(volume[::2, ::4, ::4], 1))
 
 
 def _faded(image: NDArray[Any], volume: NDArray[np.uint16], view_to_volume: Affine) -> NDArray[Any]:
     """Mixed with the background where the view looks past the volume; else as it is."""
     nz, ny, nx = image.shape
-    # turns are about y, so that the weight is a product of one in z-x and one in y
+    # no tilt towards y here, so that the weight is a product of one in z-x and one in y
     plane, line = np.zeros((nz, nx, 3)), np.zeros((ny, 3))
     plane[..., 0], plane[..., 2] = np.arange(nz)[:, None], np.arange(nx)
     line[:, 1] = np.arange(ny)
@@ -57,7 +91,7 @@ def _faded(image: NDArray[Any], volume: NDArray[np.uint16], view_to_volume: Affi
     weight_y = in_line[:, 1].copy()
     if weight_zx.min() == 1 and weight_y.min() == 1:
         return image
-    background = np.float32(np.percentile(volume[::2, ::4, ::4], 1))
+    background = _background(volume)
     faded = image.astype(np.float32) - background
     faded *= weight_zx[:, None, :]
     faded *= weight_y[:, None]
@@ -77,25 +111,51 @@ def _shifted(
 ) -> NDArray[Any]:
     """Swapped and mirrored axes, a shift along each: one axis of the volume after the other."""
     view_axes = [int(np.flatnonzero(row)[0]) for row in axes]
+    lines = [
+        _Line(axis, int(axes[axis, view_axis]), offset[axis], shape[view_axis])
+        for axis, view_axis in enumerate(view_axes)
+    ]
     out = volume
-    for axis, view_axis in enumerate(view_axes):
-        sign = int(axes[axis, view_axis])
-        out = _take(out, axis, sign, offset[axis], shape[view_axis])
+    # what no voxel needs goes first: a tile is a small part of the volume
+    for line in lines:
+        out = line.cut(out)
+    for line in lines:
+        out = line.interpolated(out)
     return np.ascontiguousarray(np.moveaxis(out, (0, 1, 2), view_axes))
 
 
-def _take(volume: NDArray[Any], axis: int, sign: int, start: float, n: int) -> NDArray[Any]:
-    """Voxels ``start + sign * (0 ... n-1)`` along one axis."""
-    first = int(np.rint(start))
-    fraction = start - first
-    margin = 0 if abs(fraction) < _WHOLE else _TAPS
-    low = first if sign > 0 else first - n + 1
-    index = _reflected(np.arange(low - margin, low + n + margin), volume.shape[axis])
-    out = np.take(volume, index, axis=axis)
-    if margin:
-        out = ndimage.correlate1d(out, _sinc(fraction), axis=axis, output=np.float32)
-        out = np.take(out, np.arange(margin, margin + n), axis=axis)
-    return out if sign > 0 else np.flip(out, axis)
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Voxels ``start + sign * (0 ... n-1)`` along one axis of a volume."""
+
+    axis: int
+    sign: int
+    start: float
+    n: int
+
+    @property
+    def _fraction(self) -> float:
+        return self.start - int(np.rint(self.start))
+
+    @property
+    def _margin(self) -> int:
+        return 0 if abs(self._fraction) < _WHOLE else _TAPS
+
+    def cut(self, volume: NDArray[Any]) -> NDArray[Any]:
+        """All whole voxels that are needed, in the order of the volume."""
+        first = int(np.rint(self.start))
+        low = first if self.sign > 0 else first - self.n + 1
+        index = np.arange(low - self._margin, low + self.n + self._margin)
+        return np.take(volume, _reflected(index, volume.shape[self.axis]), axis=self.axis)
+
+    def interpolated(self, out: NDArray[Any]) -> NDArray[Any]:
+        """Shifted by what is left of a voxel, in the order of the view."""
+        margin = self._margin
+        if margin:
+            weights = _sinc(self._fraction)
+            out = ndimage.correlate1d(out, weights, axis=self.axis, output=np.float32)
+            out = np.take(out, np.arange(margin, margin + self.n), axis=self.axis)
+        return out if self.sign > 0 else np.flip(out, self.axis)
 
 
 def _reflected(index: NDArray[np.int_], n: int) -> NDArray[np.int_]:
@@ -116,7 +176,8 @@ def _turned(
     volume: NDArray[Any], linear: NDArray[np.float64], offset: tuple[float, ...], shape: Shape
 ) -> NDArray[np.float32]:
     """Turned about y: shift along y first, then interpolate each z-x plane."""
-    planes = _take(volume, 1, 1, offset[1], shape[1])
+    line = _Line(1, 1, offset[1], shape[1])
+    planes = line.interpolated(line.cut(volume))
     out = np.empty(shape, dtype=np.float32)
     matrix, start = linear[::2, ::2], np.asarray(offset)[::2]
     size = (shape[0], shape[2])

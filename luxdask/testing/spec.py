@@ -11,7 +11,17 @@ from luxdask.errors import ConfigError
 if TYPE_CHECKING:
     from luxdask.model.geometry import Vector
 
-_NON_NEGATIVE = ("stage_error_um", "camera_error_um", "blur_um", "drift_um")
+_NON_NEGATIVE = (
+    "stage_error_um",
+    "camera_error_um",
+    "camera_tilt_deg",
+    "channel_error_um",
+    "rotation_error_deg",
+    "rotation_error_um",
+    "blur_um",
+    "drift_um",
+    "drift_random_um",
+)
 _FRACTIONS = ("scatter", "flatfield", "bleaching")
 
 
@@ -50,6 +60,18 @@ class DemoSpec:
         same for all channels, cameras and time points of a tile, 0 for the first tile.
     camera_error_um
         Likewise for a camera, the same for all tiles; 0 for the first camera.
+    camera_tilt_deg
+        Every camera but the first is turned in its image plane about its middle: by half of this
+        angle at least and by this at most, either way.
+    channel_error_um
+        Largest difference per axis of the camera between the places where a colour and the first
+        one show the same thing (colours focus differently); both sides of a colour share it.
+    rotation_error_deg
+        Every rotation but the first is wrong by half of this angle at least and by this at most:
+        the stack is turned about a random axis through the middle of the sample.
+    rotation_error_um
+        Largest displacement of the sample per axis that a rotation brings with it (the axis of the
+        stage is not where the metadata says), different for every rotation, 0 for the first.
     sub_voxel
         Put tiles at positions between voxels; the metadata knows them exactly.
     noise
@@ -62,6 +84,8 @@ class DemoSpec:
         0 ... 1: loss of intensity in the corners of the camera's field.
     drift_um
         The sample moves by this much per time point, in a fixed random direction.
+    drift_random_um
+        Largest movement per axis besides, at random for every time point but the first.
     bleaching
         Fraction of the intensity lost per time point.
     reverse_scan
@@ -83,12 +107,17 @@ class DemoSpec:
     single_sided: bool = False
     stage_error_um: float = 0.0
     camera_error_um: float = 0.0
+    camera_tilt_deg: float = 0.0
+    channel_error_um: float = 0.0
+    rotation_error_deg: float = 0.0
+    rotation_error_um: float = 0.0
     sub_voxel: bool = False
     noise: bool = False
     blur_um: float = 0.0
     scatter: float = 0.0
     flatfield: float = 0.0
     drift_um: float = 0.0
+    drift_random_um: float = 0.0
     bleaching: float = 0.0
     reverse_scan: bool = False
     seed: int = 1

@@ -126,7 +126,11 @@ def test_an_existing_file_is_kept_unless_forced(opened: list[object]) -> None:
         ("input.select.channels=7", SelectionError, "channel '7' matches no image; there are: 0"),
         ("input.reference.camera=top", SelectionError, "there are: left, right"),
         ("input.reference.time_point=3", SelectionError, "there are: 0"),
-        ("registration=true", NotAvailableError, "registration.enabled is not available yet"),
+        (
+            "fusion.deconvolution=true",
+            NotAvailableError,
+            "fusion.deconvolution.enabled is not available yet",
+        ),
     ],
 )
 def test_bad_values_write_nothing(value: str, error: type[Exception], words: str) -> None:

@@ -9,14 +9,11 @@ from luxdask.tasks.config import TaskConfig, set_values
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("registration.enabled", True),
         ("fusion.deconvolution.enabled", True),
         ("input.flatfield.enabled", True),
         ("input.camera_pixels.enabled", True),
-        ("input.metadata.multi_transform.enabled", True),
         ("input.roi.label", "A"),
         ("input.roi.file", "rois.roi.json"),
-        ("input.landmarks_file", "a.lmk.json"),
         ("compute.cluster", "cuda"),
         ("compute.cluster", "slurm"),
         ("compute.cluster", "pbs"),
@@ -33,13 +30,13 @@ def test_later_settings_are_refused_by_name(key: str, value: object) -> None:
 
 
 def test_all_are_named_at_once() -> None:
-    config = set_values(TaskConfig(), {"registration": True, "input.flatfield": True})
+    config = set_values(TaskConfig(), {"fusion.deconvolution": True, "input.flatfield": True})
     with pytest.raises(NotAvailableError) as caught:
         require_available(config)
     assert str(caught.value).startswith(
-        "input.flatfield.enabled and registration.enabled are not available yet"
+        "input.flatfield.enabled and fusion.deconvolution.enabled are not available yet"
     )
-    assert "registration.enabled = false" in str(caught.value)
+    assert "fusion.deconvolution.enabled = false" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +46,9 @@ def test_all_are_named_at_once() -> None:
         {"compute.cluster": "tcp://10.0.0.1:8786"},
         {"compute.cluster": "tls://head:8786"},
         # below a switch that is off nothing counts: automatic defaults set these
-        {"registration.objective_camera": True, "registration.tiles.enabled": True},
-        {"input.flatfield.maximum_factor": 2, "input.metadata.multi_transform.file": "a.mtf.json"},
+        {"input.flatfield.maximum_factor": 2},
+        {"registration": True, "input.landmarks_file": "a.lmk.json"},
+        {"input.metadata.multi_transform": True},
         {"fusion.blending": True, "fusion.image_quality_weighting": True},
     ],
 )

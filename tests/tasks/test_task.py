@@ -149,9 +149,7 @@ def test_selection_that_matches_nothing(
     assert not Path(small.folder, "processed").exists()
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("registration.enabled", True), ("fusion.deconvolution.enabled", True)]
-)
+@pytest.mark.parametrize(("key", "value"), [("fusion.deconvolution.enabled", True)])
 def test_settings_that_do_not_work_yet(
     small: Truth, make_task: Callable[..., Task], key: str, value: Any
 ) -> None:

@@ -31,7 +31,9 @@ def test_all_options_together(run, tmp_path):
         "--channels", "1", "--time-points", "2", "--pms", "1", "--single-sided",
         "--stage-error-um", "3", "--camera-error-um", "1", "--sub-voxel", "--noise",
         "--blur-um", "2", "--scatter", "0.3", "--flatfield", "0.3", "--drift-um", "1",
-        "--bleaching", "0.05", "--seed", "3", "--kind", "beads",
+        "--bleaching", "0.05", "--camera-tilt-deg", "0.5", "--channel-error-um", "1",
+        "--rotation-error-deg", "2", "--rotation-error-um", "4", "--drift-random-um", "1",
+        "--seed", "3", "--kind", "beads",
     )  # fmt: skip
     assert result.exception is None
     truth = read_truth(tmp_path / "demo")

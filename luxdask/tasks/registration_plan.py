@@ -1,0 +1,197 @@
+"""From settings and views to a planned registration: what is measured, and what is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from luxdask.errors import ConfigError
+from luxdask.graph.registration import PairRules, PlannedRegistration, plan_pairs
+from luxdask.io.landmark_file import find_landmark_file, read_landmarks
+from luxdask.io.stored_registrations import read_registrations
+from luxdask.model.reuse import reusable_links
+from luxdask.model.select import resolve_reference
+from luxdask.model.stages import StageRules, content_pairs, optics_of, stack_of
+from luxdask.registration.landmarks import landmark_links
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from luxdask.model.experiment import Experiment
+    from luxdask.model.links import Link, Pair
+    from luxdask.model.registrations import StoredRegistration
+    from luxdask.model.view import ViewId
+    from luxdask.registration.landmarks import LandmarkPlan
+    from luxdask.tasks.config import TaskConfig
+
+
+def stage_rules(config: TaskConfig) -> StageRules:
+    """Which stages a task has."""
+    r = config.registration
+    optics, tiles = r.objective_camera, r.tiles
+    return StageRules(
+        objectives=optics.enabled and optics.different_objectives,
+        cameras=optics.enabled and optics.different_cameras,
+        tiles=tiles.enabled,
+        rotations=r.rotation.enabled,
+        time_points=r.time_points.enabled,
+        different_channels=tiles.register_channels == "RegisterDifferentChannels",
+        one_time_point=r.use_reference_time_point_for_all,
+        prealigned=r.rotation.views_are_prealigned,
+    )
+
+
+def pair_rules(config: TaskConfig) -> PairRules:
+    """How a task measures its pairs."""
+    r = config.registration
+    return PairRules(
+        model=r.transform_model,
+        maximum_translation_um=r.tiles.maximum_translation_um,
+        prealigned=r.rotation.views_are_prealigned,
+        fine=r.fine_alignment,
+        background=r.subtract_background,
+    )
+
+
+def plan_registration(
+    config: TaskConfig, chosen: Experiment, experiment: Experiment
+) -> PlannedRegistration:
+    """Pairs, landmark links and links of another task; reads no voxel.
+
+    chosen : the selected views.
+    experiment : all views; landmarks of those that are not selected are passed over.
+    Raises `ConfigError` and the like where the landmark file or the other task cannot be used.
+    """
+    reference = resolve_reference(chosen, config.input.reference.to_reference())
+    rules = stage_rules(config)
+    pairs = content_pairs(chosen.views, reference, rules)
+    notes: list[str] = []
+    known: list[Link] = []
+    direct: dict[ViewId, Link] = {}
+    landmarks = _landmarks(config, chosen, experiment, reference)
+    if landmarks is not None:
+        known += landmarks.links
+        direct.update(landmarks.direct)
+        notes += landmarks.notes
+    stored = _stored(config)
+    if stored is not None:
+        known += _stored_landmarks(stored, chosen, known, rules)
+    pairs = without_landmarks(pairs, known, rules)
+    reused: dict[Pair, Link] = {}
+    if stored is not None:
+        match_channel = config.registration.reuse.match_channel
+        reused, said = reusable_links(stored, pairs, match_channel=match_channel)
+        notes += said
+    known += reused.values()
+    jobs = plan_pairs([p for p in pairs if p not in reused], chosen.by_id, pair_rules(config))
+    outliers = config.registration.tiles.remove_outliers
+    return PlannedRegistration(
+        chosen.views,
+        reference,
+        rules,
+        jobs,
+        tuple(known),
+        direct,
+        outliers.cost_threshold if outliers.mode != "Off" else None,
+        (*notes, *_nothing_to_do(config, jobs, known, direct)),
+    )
+
+
+def _landmarks(
+    config: TaskConfig, chosen: Experiment, experiment: Experiment, reference: ViewId
+) -> LandmarkPlan | None:
+    if not config.registration.landmarks.enabled:
+        return None
+    path = find_landmark_file(experiment, config.input.landmarks_file)
+    if path is None:
+        raise ConfigError(
+            "registration.landmarks.enabled: there is no landmarks.lmk.json beside the images or "
+            f"in {chosen.root}; put it there, name it in input.landmarks_file, or switch "
+            "registration.landmarks off"
+        )
+    return landmark_links(chosen.views, read_landmarks(path, experiment), reference)
+
+
+def without_landmarks(
+    pairs: Sequence[Pair], links: Sequence[Link], rules: StageRules
+) -> tuple[Pair, ...]:
+    """Content pairs that no landmarks stand for."""
+    taken = {_nodes(link, rules) for link in links}
+    steps = [
+        sorted((link.fixed.time_point, link.moving.time_point))
+        for link in links
+        if link.kind == "time_points"
+    ]
+    return tuple(
+        p
+        for p in pairs
+        if _nodes(p, rules) not in taken and not (p.kind == "time_points" and _spans(p, steps))
+    )
+
+
+def _nodes(pair: Pair | Link, rules: StageRules) -> tuple[str, frozenset[object]]:
+    """What a pair connects, whichever way round."""
+    if pair.kind == "objective_camera":
+        return pair.kind, frozenset((optics_of(pair.fixed), optics_of(pair.moving)))
+    if pair.kind == "time_points":
+        return pair.kind, frozenset((pair.fixed.time_point, pair.moving.time_point))
+    return "stacks", frozenset((stack_of(pair.fixed, rules), stack_of(pair.moving, rules)))
+
+
+def _spans(pair: Pair, steps: Iterable[Sequence[int]]) -> bool:
+    """Whether a pair of time points bridges a step for which landmarks were set.
+
+    They were set because contents could not be compared there, and a comparison across the step
+    would outvote them.
+    """
+    low, high = sorted((pair.fixed.time_point, pair.moving.time_point))
+    return any(low <= a and b <= high for a, b in steps)
+
+
+def _stored(config: TaskConfig) -> StoredRegistration | None:
+    folder = config.registration.reuse.task_folder
+    return None if folder is None else read_registrations(folder)
+
+
+def _stored_landmarks(
+    stored: StoredRegistration, chosen: Experiment, known: Iterable[Link], rules: StageRules
+) -> list[Link]:
+    """Links by landmarks that the other task had, where this one has no landmarks itself."""
+    taken = {_nodes(link, rules) for link in known}
+    return [
+        replace(link, source="reused", residual_um=None, cost=None)
+        for link in stored.links
+        if link.source == "landmarks"
+        and link.is_trusted
+        and link.fixed in chosen.by_id
+        and link.moving in chosen.by_id
+        and _nodes(link, rules) not in taken
+    ]
+
+
+def _nothing_to_do(
+    config: TaskConfig, jobs: Sequence[object], known: Sequence[object], direct: object
+) -> tuple[str, ...]:
+    if jobs or known or direct:
+        return ()
+    rules = stage_rules(config)
+    on = [
+        key
+        for key, value in (
+            ("objective_camera", rules.objectives or rules.cameras),
+            ("tiles", rules.tiles),
+            ("rotation", rules.rotations),
+            ("time_points", rules.time_points),
+            ("landmarks", config.registration.landmarks.enabled),
+        )
+        if value
+    ]
+    if not on:
+        return (
+            "registration.enabled, but none of its stages: switch on registration.tiles, "
+            "objective_camera, rotation, time_points or landmarks",
+        )
+    return (
+        f"nothing to register ({', '.join(on)}): no two of the selected views can be compared, "
+        "all views keep the transforms of their metadata",
+    )
