@@ -48,8 +48,6 @@ def register_command(
     print_result(out, result)
     if result.registration is not None:
         print_registration(out, result.registration)
-    for picture in sorted(result.folder.glob("registration*.png")):
-        out.print(f"  {picture.name}", markup=False)
 
 
 def register(app: typer.Typer) -> None:

@@ -110,6 +110,8 @@ def print_registration(out: Any, found: Registration) -> None:
     more = len(found.warnings) - WARNINGS_SHOWN
     if more > 0:
         out.print(f"  and {more} more: see registration.csv and log.txt", style="yellow")
+    for picture in sorted(found.folder.glob("registration*.png")) if found.folder else ():
+        out.print(f"  {picture.name}", markup=False)
 
 
 def draw_overview(out: Any, result: TaskResult) -> None:

@@ -37,7 +37,7 @@ class Corrections:
     direct
         Corrections of single images, which stand above all others; without PM id.
     all_times
-        The time point whose stacks stand for all, None where each has its own.
+        The time point whose stacks and single images stand for all, None where each has its own.
     different_channels
         Whether stacks are told apart by channel as well.
     """
@@ -51,14 +51,15 @@ class Corrections:
 
     def of(self, view: View) -> Affine:
         """Correction of a view in sample space."""
-        given = self.direct.get(replace(view.id, pm=None))
+        plain = replace(view.id, pm=None)
+        given = self.direct.get(plain)
         if given is not None:
             return given
-        parts = (
-            self.times.get(view.id.time_point),
-            self.stacks.get(self._stack(view.id)),
-            self._optics(view),
-        )
+        time = self.times.get(view.id.time_point)
+        parts = [time, self.stacks.get(self._stack(view.id)), self._optics(view)]
+        if self.all_times is not None:
+            given = self.direct.get(replace(plain, time_point=self.all_times))
+            parts = parts if given is None else [time, given]
         found = Affine()
         for part in parts:
             found = found if part is None else found @ part

@@ -73,6 +73,21 @@ def channel_names(stored: Sequence[str], wanted: Sequence[str]) -> dict[str, str
     return {name: name if name in stored else stored[0] for name in wanted}
 
 
+def in_other_channels(links: Sequence[Link], wanted: Sequence[str], preferred: str) -> list[Link]:
+    """Stored links as links of the channels that there are, matched as by `channel_names`.
+
+    preferred : the channel that is taken where several stand for a stored one.
+    """
+    names: dict[str, str] = {}
+    for new, old in channel_names(_channels(links), wanted).items():
+        names[old] = new if old not in names or new == preferred else names[old]
+
+    def renamed(view: ViewId) -> ViewId:
+        return replace(view, channel=names.get(view.channel, view.channel))
+
+    return [replace(k, fixed=renamed(k.fixed), moving=renamed(k.moving)) for k in links]
+
+
 def _channels(links: Iterable[Link | Pair]) -> list[str]:
     names = {view.channel for link in links for view in (link.fixed, link.moving)}
     return sorted(names, key=natural_key)

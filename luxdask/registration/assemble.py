@@ -84,7 +84,8 @@ def assemble(
 
     views : all views, with their metadata's transforms.
     links : of all stages, trusted or not.
-    direct : links of single images to the reference image, which stand above all others.
+    direct : links of single images to the reference image (or, reused, to another one), which
+        stand above all others.
     threshold : cost above which tile pairs are removed; None removes none.
     """
     ledger = _Ledger(judged=dict(enumerate(links)))
@@ -97,13 +98,25 @@ def assemble(
         optics, stacks, all_times=all_times, different_channels=rules.different_channels
     )
     times = _solve_times(stage, within)
-    singles = {replace(v, pm=None): link.transform for v, link in (direct or {}).items()}
+    batch = replace(within, times=times)
     return Assembled(
-        replace(within, times=times, direct=singles),
+        replace(batch, direct=_singles(direct or {}, batch, by_id)),
         tuple(ledger.judged[n] for n in range(len(links))),
         tuple(ledger.unlinked),
         tuple(ledger.warnings),
     )
+
+
+def _singles(
+    direct: Mapping[ViewId, Link], batch: Corrections, by_id: Mapping[ViewId, View]
+) -> dict[ViewId, Affine]:
+    """Corrections of single images."""
+    found = {}
+    for view, link in direct.items():
+        before = batch.of(by_id[link.fixed])
+        whole = link.transform if is_identity(before) else before @ link.transform
+        found[replace(view, pm=None)] = whole
+    return found
 
 
 def _solve(
@@ -228,22 +241,37 @@ def _for_all_channels(
 ) -> dict[Optics, Affine]:
     """Corrections in voxels of all optics: measured ones, and composed ones for the rest.
 
-    What was not measured takes the shift of its objective and camera, as found in another channel,
-    and the shift of its channel, as found with the reference's objective and camera.
+    What was not measured takes the correction of its objective and camera, as found in another
+    channel, and that of its channel, as found with the reference's objective and camera. Both are
+    composed as the camera sees them: a colour that lies further right in the images of one
+    objective does so in those of the opposing one too, which in sample space is the other way.
     """
-    lenses: dict[tuple[str, str], Affine] = {}
-    for optics in sorted(solved, key=lambda o: o.channel != reference.channel):
-        lenses.setdefault((optics.objective, optics.camera), solved[optics])
-    lenses[(reference.objective, reference.camera)] = Affine()
+    seen = {optics: _as_seen(home[optics], solved[optics]) for optics in solved}
+    colours = {o.channel: seen[o] for o in seen if _lens(o) == _lens(reference)}
+    lenses: dict[tuple[str, str], Affine] = {_lens(reference): Affine()}
+    for optics in sorted(seen, key=lambda o: o.channel != reference.channel):
+        alone = seen[optics] @ colours.get(optics.channel, Affine()).inverse()
+        lenses.setdefault(_lens(optics), alone)
     found = {}
     for optics, view in home.items():
-        transform = solved.get(optics)
+        transform = seen.get(optics)
         if transform is None:
-            colour = solved.get(reference._replace(channel=optics.channel), Affine())
-            transform = lenses.get((optics.objective, optics.camera), Affine()) @ colour
+            colour = colours.get(optics.channel, Affine())
+            transform = lenses.get(_lens(optics), Affine()) @ colour
         if not is_identity(transform):
-            found[optics] = voxel_form(view.view_to_world, transform)
+            size = Affine.scale(view.spacing_um)
+            found[optics] = size.inverse() @ transform @ size
     return found
+
+
+def _lens(optics: Optics) -> tuple[str, str]:
+    return optics.objective, optics.camera
+
+
+def _as_seen(view: View, correction: Affine) -> Affine:
+    """A correction of sample space in µm along the axes of the image."""
+    size = Affine.scale(view.spacing_um)
+    return size @ voxel_form(view.view_to_world, correction) @ size.inverse()
 
 
 def _solve_stacks(

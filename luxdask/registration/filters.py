@@ -145,57 +145,60 @@ def _box_scale(n: int, radius: int) -> NDArray[np.float32]:
 
 @kernel
 def _subtract_box_mean(values, radius, scales, out):  # type: ignore[no-untyped-def]
+    """Plane after plane; the last ``2 * radius + 1`` planes, averaged in y and x, are kept."""
     nz, ny, nx = values.shape
-    line = np.zeros(nx + 2 * radius[2], dtype=np.float32)
-    plane = np.empty((ny, nx), dtype=np.float32)
-    total = np.empty(nx, dtype=np.float32)
-    zero = np.zeros(nx, dtype=np.float32)
-    scale_z, scale_y, scale_x = scales
-    for z in range(nz):
-        for y in range(ny):
-            source, target = values[z, y], plane[y]
+    rz = radius[0]
+    kept = min(nz, 2 * rz + 2)
+    ring = np.empty((kept, ny, nx), dtype=np.float32)
+    total = np.zeros((ny, nx), dtype=np.float32)
+    for k in range(nz + rz):
+        if k < nz:
+            plane = ring[k % kept]
+            _box_mean_plane(values[k], radius[1], radius[2], scales[1], scales[2], plane)
+            for y in range(ny):
+                row, target = plane[y], total[y]
+                for i in range(nx):
+                    target[i] += row[i]
+        if k > 2 * rz:
+            plane = ring[(k - 2 * rz - 1) % kept]
+            for y in range(ny):
+                row, target = plane[y], total[y]
+                for i in range(nx):
+                    target[i] -= row[i]
+        z = k - rz
+        if z >= 0:
+            scale = scales[0][z]
+            for y in range(ny):
+                source, row, target = values[z, y], total[y], out[z, y]
+                for i in range(nx):
+                    target[i] = source[i] - row[i] * scale
+
+
+@kernel
+def _box_mean_plane(plane, ry, rx, scale_y, scale_x, out):  # type: ignore[no-untyped-def]
+    ny, nx = plane.shape
+    total = np.zeros(nx + 2 * rx, dtype=np.float32)
+    middle = total[rx : rx + nx]
+    for k in range(ny + ry):
+        if k < ny:
+            row = plane[k]
             for i in range(nx):
-                line[radius[2] + i] = source[i]
-                target[i] = 0
-            for k in range(2 * radius[2] + 1):
-                moved = line[k : k + nx]
+                middle[i] += row[i]
+        if k > 2 * ry:
+            row = plane[k - 2 * ry - 1]
+            for i in range(nx):
+                middle[i] -= row[i]
+        y = k - ry
+        if y >= 0:
+            target = out[y]
+            target[:] = 0
+            for j in range(2 * rx + 1):
+                moved = total[j : j + nx]
                 for i in range(nx):
                     target[i] += moved[i]
+            scale = scale_y[y]
             for i in range(nx):
-                target[i] *= scale_x[i]
-        _start(plane, radius[1], total)
-        for y in range(ny):
-            _advance(plane, radius[1], y, zero, total)
-            target, scale = out[z, y], scale_y[y]
-            for i in range(nx):
-                target[i] = total[i] * scale
-    plane = np.empty((nz, nx), dtype=np.float32)
-    for y in range(ny):
-        plane[:] = out[:, y]
-        _start(plane, radius[0], total)
-        for z in range(nz):
-            _advance(plane, radius[0], z, zero, total)
-            source, target, scale = values[z, y], out[z, y], scale_z[z]
-            for i in range(nx):
-                target[i] = source[i] - total[i] * scale
-
-
-@kernel
-def _start(rows, radius, total):  # type: ignore[no-untyped-def]
-    total[:] = 0
-    for k in range(min(radius, len(rows))):
-        row = rows[k]
-        for i in range(len(total)):
-            total[i] += row[i]
-
-
-@kernel
-def _advance(rows, radius, k, zero, total):  # type: ignore[no-untyped-def]
-    """From the sum of rows around k - 1 to that around k."""
-    added = rows[k + radius] if k + radius < len(rows) else zero
-    removed = rows[k - radius - 1] if k > radius else zero
-    for i in range(len(total)):
-        total[i] += added[i] - removed[i]
+                target[i] *= scale * scale_x[i]
 
 
 def subtract_plane(values: NDArray[np.float32]) -> NDArray[np.float32]:

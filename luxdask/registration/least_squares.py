@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DEFORMATION = 0.05
 """Stretch or shear that an affine correction may have beside a rotation, one standard deviation."""
 
+_DAMPING = 1e-3  # of what a link holds
 _STEPS = 50
 _SETTLED_UM = 1e-4
 _PRIOR_LEAST = 1e-11  # of the heaviest link: below, the equations are singular in double precision
@@ -120,7 +121,11 @@ def _step_rigid(
     angles = Rotation.from_matrix(start.linear).as_rotvec() * lever
     held = np.concatenate([start.shift, angles], axis=1)[..., None]
     # the points of a link are averaged, three rows each
-    found = _solve(network, 3 * weights, fixed, moving, misfit, np.full(6, prior), held)[..., 0]
+    # undamped, all nodes of a component turn together by far more than small rotations, as next to
+    # nothing holds them
+    damping = _DAMPING * float(np.median(weights[weights > 0]))
+    priors = np.full(6, prior)
+    found = _solve(network, 3 * weights, fixed, moving, misfit, priors, held, damping)[..., 0]
     rotation = Rotation.from_rotvec(found[:, 3:] / lever).as_matrix()
     return Corrections(rotation @ start.linear, start.shift + found[:, :3])
 
@@ -147,11 +152,13 @@ def _solve(
     misfit: NDArray[np.float64],
     priors: NDArray[np.float64],
     held: NDArray[np.float64],
+    damping: float = 0.0,
 ) -> NDArray[np.float64]:
     """Least squares of ``misfit + fixed @ x_fixed - moving @ x_moving`` over all links.
 
     fixed, moving : (links, rows, unknowns of a node). misfit : (links, rows, right-hand sides).
-    priors : (unknowns,), weights of ``held + x``. Returns x as (nodes, unknowns, sides).
+    priors : (unknowns,), weights of ``held + x``. damping : weight of x itself.
+    Returns x as (nodes, unknowns, sides).
     """
     used = np.flatnonzero(weights)
     ends = (network.fixed[used], network.moving[used])
@@ -160,7 +167,7 @@ def _solve(
     weighted = [(scaled * side).transpose(0, 2, 1) for side in sides]
     unknowns = len(priors)
     blocks = [(ends[i], ends[j], weighted[i] @ sides[j]) for i in range(2) for j in range(2)]
-    matrix = _assemble(blocks, network.count, priors)
+    matrix = _assemble(blocks, network.count, priors + damping)
     right = np.zeros((network.count, unknowns, misfit.shape[2]))
     for end, side in zip(ends, weighted, strict=True):
         np.subtract.at(right, end, side @ misfit[used])

@@ -22,7 +22,8 @@ def match(fixed: Patch, moving: Patch, params: MatchParams) -> Match:
     A pair that cannot be measured is an untrusted match with a reason, never an error.
     """
     pair = as_parallel(fixed, moving)
-    if pair is None or params.maximum_rotation_deg > 0:
+    may_turn = params.maximum_rotation_deg > 0 and params.model != "translation"
+    if pair is None or may_turn:
         return match_rigid(fixed, moving, params)
     found = match_translation(pair, params)
     if params.model == "translation" or found.status != "ok":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Index = NDArray[np.int64]
 
-_BORDER = 1.5  # so many standard deviations of the smoothing lie between a point and the border
+_BORDER = 4.0  # so many standard deviations of the smoothing lie between a point and the border
 _LARGEST_PART = 0.5
 _SAMPLE = 100_000
 
@@ -52,7 +52,7 @@ class Points:
 
 def border_vx(texture: Texture) -> Array:
     """Voxels at the border of a texture that were smoothed with too little knowledge."""
-    widest = (np.array(texture.values.shape) - 1) / 4
+    widest = (np.array(texture.values.shape) - 1) / 8
     return np.minimum(_BORDER * np.array(texture.sigma_vx), widest)
 
 
@@ -79,9 +79,19 @@ def _points(texture: Texture, region: BoundingBox, budget: int, *, strong: bool)
     if strong:
         part = min(_LARGEST_PART, budget / volume)
         threshold, every = _threshold(texture, scale, low, high, part), 1
-    rows = np.empty((min(budget, volume), 7), dtype=np.float32)
-    n = refine_kernel.strong_points(texture.values, scale, low, high, threshold, every, rows)
-    return _in_sample_space(texture, rows[:n], low, high) if n else None
+    corners, voxel_um3 = _outline(texture, low, high)
+    centre = corners.mean(axis=0)
+    radius = float(np.linalg.norm(corners - centre, axis=1).mean()) / 2
+    to_place = (Affine.scale([1 / radius] * 3, -centre / radius) @ texture.to_world).to_array()
+    turn = np.array(texture.to_world.inverse().linear).T
+    count = min(budget, volume)
+    places, gradients = np.empty((count, 4), np.float32), np.empty((count, 3), np.float32)
+    n = refine_kernel.strong_points(
+        texture.values, scale, low, high, threshold, every, to_place, turn, places, gradients
+    )
+    if n == 0:
+        return None
+    return Points(places[:n], gradients[:n], centre, radius, corners, voxel_um3 * volume)
 
 
 def _voxel_range(texture: Texture, region: BoundingBox) -> tuple[Index, Index]:
@@ -111,19 +121,7 @@ def _threshold(
     return np.float32(np.quantile(squares[:n], 1 - part)) if n else np.float32(0)
 
 
-def _in_sample_space(
-    texture: Texture, rows: NDArray[np.float32], low: Index, high: Index
-) -> Points:
+def _outline(texture: Texture, low: Index, high: Index) -> tuple[Array, float]:
+    """Corners of a range of voxels in sample space, and the volume of a voxel in µm³."""
     ends = np.array(list(np.ndindex(2, 2, 2))) * (high - low) + low - 0.5
-    corners = texture.to_world.apply(ends)
-    centre = corners.mean(axis=0)
-    radius = float(np.linalg.norm(corners - centre, axis=1).mean()) / 2
-    place = Affine.scale([1 / radius] * 3, -centre / radius) @ texture.to_world
-    to_place = place.to_array().astype(np.float32)
-    places = np.empty((len(rows), 4), dtype=np.float32)
-    places[:, :3] = rows[:, :3] @ to_place[:, :3].T + to_place[:, 3]
-    places[:, 3] = rows[:, 3]
-    inverse = np.array(texture.to_world.inverse().linear, dtype=np.float32)
-    gradients = np.ascontiguousarray(rows[:, 4:] @ inverse)
-    voxel_um3 = abs(float(np.linalg.det(texture.to_world.linear)))
-    return Points(places, gradients, centre, radius, corners, voxel_um3 * int(np.prod(high - low)))
+    return texture.to_world.apply(ends), abs(float(np.linalg.det(texture.to_world.linear)))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 POINTS = 1_000_000
 """Voxels that are compared at most, at each scale."""
-LEAST_CONTRAST = 1.25
+LEAST_CONTRAST = 1.4
 """Structure weaker than this many times the noise is none."""
 _SCALES = 3
 _LEAST_SIZE = 16  # bins along an edge of the common volume

@@ -31,11 +31,14 @@ def gradient_squares(volume, scale, low, high, step, out):  # type: ignore[no-un
 
 
 @kernel
-def strong_points(volume, scale, low, high, threshold, every, points):  # type: ignore[no-untyped-def]
-    """Rows (z, y, x, value, gradient z, y, x) of voxels in the box with a strong gradient.
+def strong_points(  # type: ignore[no-untyped-def]
+    volume, scale, low, high, threshold, every, to_place, turn, places, gradients
+):
+    """Places, values and gradients of voxels in the box with a strong gradient.
 
     Gradients are per voxel times `scale`; of those above `threshold` each `every`-th is taken.
-    Returns how many fit into `points`.
+    to_place : (3, 4), voxel -> place. turn : (3, 3), from gradients per voxel to those wanted.
+    places : (N, 4), gradients : (N, 3), to be filled. Returns how many are.
     """
     n, seen = 0, 0
     for z in range(low[0], high[0]):
@@ -44,14 +47,16 @@ def strong_points(volume, scale, low, high, threshold, every, points):  # type: 
                 if _gradient_square(volume, z, y, x, scale) < threshold:
                     continue
                 seen += 1
-                if seen % every or n == len(points):
+                if seen % every or n == len(places):
                     continue
-                row = points[n]
-                row[0], row[1], row[2] = z, y, x
-                row[3] = volume[z, y, x]
-                row[4] = (volume[z + 1, y, x] - volume[z - 1, y, x]) * np.float32(0.5)
-                row[5] = (volume[z, y + 1, x] - volume[z, y - 1, x]) * np.float32(0.5)
-                row[6] = (volume[z, y, x + 1] - volume[z, y, x - 1]) * np.float32(0.5)
+                gz = (volume[z + 1, y, x] - volume[z - 1, y, x]) * np.float32(0.5)
+                gy = (volume[z, y + 1, x] - volume[z, y - 1, x]) * np.float32(0.5)
+                gx = (volume[z, y, x + 1] - volume[z, y, x - 1]) * np.float32(0.5)
+                for i in range(3):
+                    to = to_place[i]
+                    places[n, i] = to[0] * z + to[1] * y + to[2] * x + to[3]
+                    gradients[n, i] = turn[i, 0] * gz + turn[i, 1] * gy + turn[i, 2] * gx
+                places[n, 3] = volume[z, y, x]
                 n += 1
     return n
 

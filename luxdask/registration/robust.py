@@ -136,9 +136,7 @@ def _spare(network: Network, inside: NDArray[np.bool_]) -> int:
     return int(inside.sum()) - (network.count - parts)
 
 
-def _usual(
-    network: Network, relative: NDArray[np.float64], right: NDArray[np.bool_]
-) -> float:
+def _usual(network: Network, relative: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
     """Usual residual along one axis of the links that are right, in expected deviations.
 
     Counted by the links to spare: those that merely hold the nodes together fit by themselves. With

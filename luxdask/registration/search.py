@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     Volume = NDArray[np.float32]
     Array = NDArray[np.float64]
 
+_LEAST_SIZE = 3  # voxels per axis
 _COARSE = 64  # bins along an edge of the fixed patch; half as many when rotations are tried
 _REACH = 0.25  # of the fixed patch's extent, where no maximum translation is given
 _LEAST_COMMON = 0.3  # of the largest common volume that some shift leaves
@@ -68,6 +69,8 @@ def match_rigid(fixed: Patch, moving: Patch, params: MatchParams) -> Match:
     box = _reachable_box(fixed, moving, params)
     if not box:
         return failed(nothing, params, box, "too little overlap", _no_common(params))
+    if min(*fixed.values.shape, *moving.values.shape) < _LEAST_SIZE:
+        return failed(nothing, params, box, "too little overlap", _too_thin(fixed, moving))
     scale = _coarse_scale_um(fixed, moving)
     textures = [texture_of(patch, scale, params.background) for patch in (fixed, moving)]
     contrast = min(texture.contrast for texture in textures)
@@ -270,6 +273,13 @@ def _ambiguous(best: Start, rival: Start, box: BoundingBox) -> str:
     return (
         f"a second place, {away:.0f} µm away, fits almost as well "
         f"(correlation {rival.ncc:.2f} and {best.ncc:.2f}): the structure repeats itself"
+    )
+
+
+def _too_thin(fixed: Patch, moving: Patch) -> str:
+    return (
+        f"the views have {fixed.values.shape} and {moving.values.shape} voxels (z, y, x) to "
+        f"compare, {_LEAST_SIZE} are needed along every axis"
     )
 
 

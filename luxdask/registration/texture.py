@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Volume = NDArray[np.float32]
 
-_WIDE = 8.0  # structure beyond this many times the scale is removed
+_WIDE = 4.0  # structure beyond this many times the scale is removed
 _LOCAL = 8.0  # contrast is evened out over this many times the scale
 _REACH = 3.0  # standard deviations that a Gaussian reaches
 _LEAST_BINS = 8  # along a thin axis
@@ -148,6 +148,7 @@ def _even_out(values: Volume, sigma: NDArray[np.float64], noise: float) -> float
     """Subtract the large scale and divide by the local strength, in place; returns the contrast."""
     factor = _coarse_factor(sigma, values.shape)
     shape = [-(-n // f) for n, f in zip(values.shape, factor, strict=True)]
+    _subtract_plane(values)
     wide = np.sqrt(_WIDE**2 - 1) * sigma / factor
     texture_kernel.subtract_coarse(values, gaussian(_means(values, factor, shape), wide), factor)
     squares = _means(values, factor, shape, squared=True)
@@ -158,6 +159,21 @@ def _even_out(values: Volume, sigma: NDArray[np.float64], noise: float) -> float
     floor = (_FLOOR_OF_NOISE * noise) ** 2 + _FLOOR_OF_CONTRAST**2 * usual
     texture_kernel.divide_by_root(values, local + np.float32(floor), factor)
     return float(np.sqrt(usual) / max(noise, 1e-3 * np.sqrt(usual)))
+
+
+def _subtract_plane(values: Volume) -> None:
+    """Subtract the linear trend, in place; at the border the local mean would not follow it."""
+    few = values[tuple(slice(None, None, max(1, n // 64)) for n in values.shape)]
+    for axis, n in enumerate(values.shape):
+        profile = few.mean(axis=tuple(a for a in range(3) if a != axis), dtype=np.float64)
+        place = np.linspace(-1, 1, len(profile)) if len(profile) > 1 else np.zeros(1)
+        slope = float(profile @ place / max(float(place @ place), 1.0))
+        step = max(1, n // 64)
+        where = (np.arange(n) - step * (len(profile) - 1) / 2) / max(
+            step * (len(profile) - 1) / 2, 1
+        )
+        trend = (slope * where).astype(np.float32)
+        values -= trend.reshape([-1 if a == axis else 1 for a in range(3)])
 
 
 def _coarse_factor(sigma: NDArray[np.float64], shape: tuple[int, ...]) -> Shape:

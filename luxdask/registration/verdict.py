@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _EVEN_POINTS = 200_000
 _LEAST_NCC = 0.1
-_LEAST_SIGNIFICANCE = 6.0
+_PART_OF_REACHABLE = 0.35
+_SIGNIFICANT = 6.0  # standard deviations of the correlation of unrelated content
+_USUAL_GRAIN = 4.0
 _LEAST_INDEPENDENT = 200
 _FLOOR = 0.01  # of the scale: nothing is measured more precisely
 
@@ -56,11 +58,6 @@ class Agreement:
     ncc: float
     independent: float
     grain_um3: float
-
-    @property
-    def significance(self) -> float:
-        """The correlation in units of what unrelated content gives."""
-        return self.ncc * sqrt(self.independent)
 
 
 def common_box(fixed: Patch, moving: Patch, transform: Affine) -> BoundingBox:
@@ -137,14 +134,17 @@ def _verdict(
     params: MatchParams,
 ) -> tuple[Status, str]:
     if found.independent < _LEAST_INDEPENDENT:
-        return "too little overlap", (
-            f"the common volume holds about {found.independent:.0f} independent places, "
+        # structure of the usual grain, a few times the scale, would fill it with enough places
+        room = found.independent * found.grain_um3 / (_USUAL_GRAIN * aligned.scale_um) ** 3
+        return "too little overlap" if room < _LEAST_INDEPENDENT else "no texture", (
+            f"the common volume holds about {found.independent:.0f} independent details, "
             f"{_LEAST_INDEPENDENT} are needed"
         )
-    if found.ncc < _LEAST_NCC or found.significance < _LEAST_SIGNIFICANCE:
+    needed = _needed_ncc(found, aligned)
+    if found.ncc < needed:
         return "no match", (
-            f"the views do not look alike in their common volume: correlation {found.ncc:.2f}, "
-            f"{max(_LEAST_NCC, _LEAST_SIGNIFICANCE / sqrt(found.independent)):.2f} is needed"
+            "the views do not look alike in their common volume: "
+            f"correlation {found.ncc:.2f}, {needed:.2f} is needed"
         )
     worst = sqrt(max(float(np.linalg.eigvalsh(spread).max()), 0.0))
     if worst > aligned.scale_um:
@@ -152,6 +152,20 @@ def _verdict(
             f"the structure leaves the shift open along one direction (to ± {worst:.1f} µm)"
         )
     return _limits(aligned.fit.transform, box, params)
+
+
+def _needed_ncc(found: Agreement, aligned: Aligned) -> float:
+    """More than unrelated content reaches when the best of many places is taken.
+
+    The noise bounds what alike content can reach, so that less is asked of noisy views.
+    """
+    reachable = _without_noise(aligned.fixed.contrast) * _without_noise(aligned.moving.contrast)
+    return max(_LEAST_NCC, _PART_OF_REACHABLE * reachable, _SIGNIFICANT / sqrt(found.independent))
+
+
+def _without_noise(contrast: float) -> float:
+    """Root of the part of a texture's variance that is not noise."""
+    return sqrt(max(1 - 1 / contrast**2, 0.0))
 
 
 def _limits(transform: Affine, box: BoundingBox, params: MatchParams) -> tuple[Status, str]:

@@ -64,18 +64,22 @@ def write_registration(registration: Registration) -> None:
     assert folder is not None
     links = (*registration.links, *registration.direct.values())
     write_links(folder, links)
-    write_corrections(folder, _corrections(registration.corrections))
-    write_static(folder / STATIC_NAME, _statics(registration.corrections))
+    write_corrections(folder, _corrections(registration))
+    if registration.corrections.optics:
+        write_static(folder / STATIC_NAME, _statics(registration.corrections))
     write_links_csv(folder / CSV_NAME, links)
     draw_registration(registration, folder)
 
 
-def _corrections(found: Corrections) -> Iterator[Correction]:
+def _corrections(registration: Registration) -> Iterator[Correction]:
     """Final corrections by stack and time point."""
+    found = registration.corrections
+    is_turned = all(link.kind != "tiles" for link in registration.links)
+    kind: Kind = "rotation" if is_turned else "tiles"
     for stack, transform in found.stacks.items():
         yield Correction(
             transform,
-            "tiles",
+            kind,
             time_point=None if found.all_times is not None else stack.time_point,
             channel=stack.channel or None,
             stack=stack.stack,

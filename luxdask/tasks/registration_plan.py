@@ -9,13 +9,15 @@ from luxdask.errors import ConfigError
 from luxdask.graph.registration import PairRules, PlannedRegistration, plan_pairs
 from luxdask.io.landmark_file import find_landmark_file, read_landmarks
 from luxdask.io.stored_registrations import read_registrations
-from luxdask.model.reuse import reusable_links
+from luxdask.model.precedence import nodes_of, without_landmarks
+from luxdask.model.reuse import in_other_channels, reusable_links
 from luxdask.model.select import resolve_reference
-from luxdask.model.stages import StageRules, content_pairs, optics_of, stack_of
+from luxdask.model.stages import StageRules, content_pairs
+from luxdask.registration.landmark_pairs import differences
 from luxdask.registration.landmarks import landmark_links
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from luxdask.model.experiment import Experiment
     from luxdask.model.links import Link, Pair
@@ -73,13 +75,14 @@ def plan_registration(
         known += landmarks.links
         direct.update(landmarks.direct)
         notes += landmarks.notes
+    match_channel = config.registration.reuse.match_channel
     stored = _stored(config)
     if stored is not None:
-        known += _stored_landmarks(stored, chosen, known, rules)
-    pairs = without_landmarks(pairs, known, rules)
+        kept = _stored_landmarks(stored, chosen, reference, match_channel=match_channel)
+        _add_stored_landmarks(kept, known, direct, rules)
+    pairs = without_landmarks(pairs, known, rules, reference)
     reused: dict[Pair, Link] = {}
     if stored is not None:
-        match_channel = config.registration.reuse.match_channel
         reused, said = reusable_links(stored, pairs, match_channel=match_channel)
         notes += said
     known += reused.values()
@@ -112,61 +115,42 @@ def _landmarks(
     return landmark_links(chosen.views, read_landmarks(path, experiment), reference)
 
 
-def without_landmarks(
-    pairs: Sequence[Pair], links: Sequence[Link], rules: StageRules
-) -> tuple[Pair, ...]:
-    """Content pairs that no landmarks stand for."""
-    taken = {_nodes(link, rules) for link in links}
-    steps = [
-        sorted((link.fixed.time_point, link.moving.time_point))
-        for link in links
-        if link.kind == "time_points"
-    ]
-    return tuple(
-        p
-        for p in pairs
-        if _nodes(p, rules) not in taken and not (p.kind == "time_points" and _spans(p, steps))
-    )
-
-
-def _nodes(pair: Pair | Link, rules: StageRules) -> tuple[str, frozenset[object]]:
-    """What a pair connects, whichever way round."""
-    if pair.kind == "objective_camera":
-        return pair.kind, frozenset((optics_of(pair.fixed), optics_of(pair.moving)))
-    if pair.kind == "time_points":
-        return pair.kind, frozenset((pair.fixed.time_point, pair.moving.time_point))
-    return "stacks", frozenset((stack_of(pair.fixed, rules), stack_of(pair.moving, rules)))
-
-
-def _spans(pair: Pair, steps: Iterable[Sequence[int]]) -> bool:
-    """Whether a pair of time points bridges a step for which landmarks were set.
-
-    They were set because contents could not be compared there, and a comparison across the step
-    would outvote them.
-    """
-    low, high = sorted((pair.fixed.time_point, pair.moving.time_point))
-    return any(low <= a and b <= high for a, b in steps)
-
-
 def _stored(config: TaskConfig) -> StoredRegistration | None:
     folder = config.registration.reuse.task_folder
     return None if folder is None else read_registrations(folder)
 
 
 def _stored_landmarks(
-    stored: StoredRegistration, chosen: Experiment, known: Iterable[Link], rules: StageRules
+    stored: StoredRegistration,
+    chosen: Experiment,
+    reference: ViewId,
+    *,
+    match_channel: bool,
 ) -> list[Link]:
-    """Links by landmarks that the other task had, where this one has no landmarks itself."""
-    taken = {_nodes(link, rules) for link in known}
+    """Links by landmarks that the other task had, between images of this one.
+
+    They stay links by landmarks, so that a task that reuses this one finds them as well.
+    """
+    links = [link for link in stored.links if link.source == "landmarks" and link.is_trusted]
+    if not match_channel:
+        links = in_other_channels(links, chosen.channels, reference.channel)
     return [
-        replace(link, source="reused", residual_um=None, cost=None)
-        for link in stored.links
-        if link.source == "landmarks"
-        and link.is_trusted
-        and link.fixed in chosen.by_id
-        and link.moving in chosen.by_id
-        and _nodes(link, rules) not in taken
+        replace(link, residual_um=None, cost=None)
+        for link in links
+        if link.fixed in chosen.by_id and link.moving in chosen.by_id
     ]
+
+
+def _add_stored_landmarks(
+    stored: Sequence[Link], known: list[Link], direct: dict[ViewId, Link], rules: StageRules
+) -> None:
+    """Add links of another task where this one has no landmarks itself."""
+    taken = {nodes_of(link, rules) for link in known}
+    for link in stored:
+        if len(differences(link.fixed, link.moving)) > 1:
+            direct.setdefault(link.moving, link)
+        elif nodes_of(link, rules) not in taken:
+            known.append(link)
 
 
 def _nothing_to_do(

@@ -120,9 +120,7 @@ def _compute(plan: Plan, run: _Run) -> TaskResult:
         registration, plan = _register(plan, run)
         log.info("run of %s: %d images", folder.path, len(plan.outputs))
         files = ImageFiles(plan, folder.path, run.config)
-        estimate_quality_maps(files, folder, run.backend, run.stop, reporter)
-        voxels = fuse_all(files, folder, run.backend, run.stop, reporter)
-        mains, zarrs = finish_images(files, reporter)
+        voxels, mains, zarrs = _make_images(files, run)
         reporter.state("Completed")
     except (TaskStopped, KeyboardInterrupt):
         log.info("stopped")
@@ -145,6 +143,15 @@ def _compute(plan: Plan, run: _Run) -> TaskResult:
         tuple(zarrs),
         registration,
     )
+
+
+def _make_images(files: ImageFiles, run: _Run) -> tuple[int, tuple[Path, ...], list[str]]:
+    """Fuse and write all images; voxels of this run, main files, OME-Zarr paths or URLs."""
+    if not files.plan.outputs:  # transforms are all that is wanted
+        return 0, (), []
+    estimate_quality_maps(files, run.folder, run.backend, run.stop, run.reporter)
+    voxels = fuse_all(files, run.folder, run.backend, run.stop, run.reporter)
+    return voxels, *finish_images(files, run.reporter)
 
 
 def _register(plan: Plan, run: _Run) -> tuple[Registration | None, Plan]:

@@ -47,14 +47,14 @@ class Truth:
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
         lenses = {lens: small_turn(rng, 3) for lens in LENSES[1:]} | {LENSES[0]: Affine()}
-        # a colour's own shift is the same in sample space of the home stack for both objectives
+        # a colour's own shift, in voxels, is the same for both objectives
         colours = {"0": Affine(), "1": shift(rng, 1)}
         home = ViewId(0, "0", "0-x00-y00", "left", "left")
         self.optics = {}
         for (objective, camera), channel in product(LENSES, CHANNELS):
             a = metadata(replace(home, objective=objective, camera=camera))
-            in_world = lenses[objective, camera] @ colours[channel]
-            self.optics[Optics(objective, channel, camera)] = a.inverse() @ in_world @ a
+            lens = a.inverse() @ lenses[objective, camera] @ a
+            self.optics[Optics(objective, channel, camera)] = lens @ colours[channel]
         self.stacks = {name: small_turn(rng, 5) for name in STACKS} | {"0-x00-y00": Affine()}
         self.times = {t: small_turn(rng, 4) for t in TIMES} | {0: Affine()}
         self.reference = home

@@ -51,30 +51,35 @@ def parts(edges) -> int:
     return int(connected_components(graph, directed=False)[0])
 
 
-def can_be_told(edges, wrong) -> bool:
-    """Whether right links check each other everywhere, and outnumber wrong ones at each tile."""
+def outnumbered(edges, number: int, rng: np.random.Generator) -> set[int]:
+    """Links chosen such that at every tile two more stay right than are chosen."""
+    margin = {tile: sum(tile in (e.fixed, e.moving) for e in edges) for tile in TILES}
+    chosen: set[int] = set()
+    for k in rng.permutation(len(edges)).tolist():
+        ends = (edges[k].fixed, edges[k].moving)
+        if len(chosen) < number and all(margin[tile] >= 4 for tile in ends):
+            chosen.add(k)
+            margin.update({tile: margin[tile] - 2 for tile in ends})
+    return chosen
+
+
+def check_each_other(edges, wrong) -> bool:
     right = [e for k, e in enumerate(edges) if k not in wrong]
-    checked = all(parts(right[:k] + right[k + 1 :]) == 1 for k in range(len(right)))
-    count = {tile: [0, 0] for tile in TILES}
-    for k, edge in enumerate(edges):
-        for tile in (edge.fixed, edge.moving):
-            count[tile][k in wrong] += 1
-    return checked and all(good > bad + 1 for good, bad in count.values())
+    return all(parts(right[:k] + right[k + 1 :]) == 1 for k in range(len(right)))
 
 
 def with_wrong(seed: int, number: int = 15, smallest: float = 5.0, largest: float = 200.0):
-    """Links of which some are wrong, drawn again until the others can tell."""
+    """Links of which some are wrong, such that the others can tell."""
     rng = np.random.default_rng(seed)
-    while True:
+    for _ in range(100):
         truth, edges = hundred_links(rng)
-        wrong = set(rng.choice(len(edges), number, replace=False).tolist())
-        if can_be_told(edges, wrong):
+        wrong = outnumbered(edges, number, rng)
+        if len(wrong) == number and check_each_other(edges, wrong):
             break
-    return (
-        truth,
-        [spoil(e, rng, smallest, largest) if k in wrong else e for k, e in enumerate(edges)],
-        wrong,
-    )
+    else:
+        raise AssertionError("no such network among a hundred")
+    spoiled = [spoil(e, rng, smallest, largest) if k in wrong else e for k, e in enumerate(edges)]
+    return truth, spoiled, wrong
 
 
 def errors(solution, truth, reference) -> np.ndarray:

@@ -249,16 +249,20 @@ def corner_errors(solution, truth, reference) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize(("model", "exact_um"), [("rigid", 1e-3), ("affine", 0.05)])
+@pytest.mark.parametrize(
+    ("model", "exact_um", "noisy_um"), [("rigid", 1e-3, 0.5), ("affine", 0.1, 1.0)]
+)
 @pytest.mark.parametrize("robust", [False, True])
-def test_rotations_and_shears_are_found(model, exact_um: float, robust: bool) -> None:
+def test_rotations_and_shears_are_found(
+    model, exact_um: float, noisy_um: float, robust: bool
+) -> None:
     tiles, edges, truth = moved_grid(model, 0, noise=0.0)
     positions = {n: vector(centre(n)) for n in tiles}
     found = solve(tiles, edges, (1, 1), model=model, positions=positions, robust=robust)
     assert corner_errors(found, truth, (1, 1)).max() < exact_um
     tiles, edges, truth = moved_grid(model, 1, noise=0.05)
     found = solve(tiles, edges, (1, 1), model=model, robust=robust)
-    assert np.median(corner_errors(found, truth, (1, 1))) < 0.5
+    assert np.median(corner_errors(found, truth, (1, 1))) < noisy_um
 
 
 def test_rigid_equals_a_general_optimiser() -> None:
@@ -311,15 +315,15 @@ def test_affine_does_not_shrink() -> None:
         assert np.mean(volumes) == pytest.approx(1.0, abs=0.01)
 
 
-@pytest.mark.parametrize("model", ["rigid", "affine"])
-def test_wrong_rotations_stand_out(model) -> None:
+@pytest.mark.parametrize(("model", "noisy_um"), [("rigid", 0.5), ("affine", 1.0)])
+def test_wrong_rotations_stand_out(model, noisy_um: float) -> None:
     tiles, edges, truth = moved_grid(model, 4, noise=0.05)
     wrong = 5
     bent = Affine.translation((30.0, -20.0, 10.0)) @ edges[wrong].link.transform
     edges[wrong] = make_edge(edges[wrong].fixed, edges[wrong].moving, bent, model=model)
     found = solve(tiles, edges, (0, 0), model=model, robust=True)
     assert [k for k, link in enumerate(found.links) if link.cost > 10] == [wrong]
-    assert np.median(corner_errors(found, truth, (0, 0))) < 0.5
+    assert np.median(corner_errors(found, truth, (0, 0))) < noisy_um
 
 
 @pytest.mark.parametrize("seed", range(5))
