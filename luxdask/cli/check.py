@@ -107,7 +107,9 @@ def facts(plan: PlanSummary) -> list[tuple[str, str]]:
     chunk = " x ".join(str(n) for n in plan.chunk_vx)
     pairs = []
     if plan.n_pairs or plan.n_known_links:
-        text = f"{plan.n_pairs:,} pairs to measure ({human_bytes(plan.registration_bytes_read)})"
+        kinds = "".join(f"{count:,} {kind}, " for kind, count in plan.pair_kinds)
+        read = human_bytes(plan.registration_bytes_read)
+        text = f"{plan.n_pairs:,} pairs to measure ({kinds}{read} to read)"
         pairs = [("Registration", f"{text}, {plan.n_known_links:,} links known")]
     return [
         *pairs,

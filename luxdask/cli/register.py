@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import threading
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from luxdask.cli.progress import progress_view
 from luxdask.cli.run import print_registration, print_result, stop_on_signals
 from luxdask.cli.terminal import console
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from luxdask.tasks import Task
+
+_STAGES = ("objective_camera", "tiles", "rotation", "time_points")
+_PREPARED = "registration.objective_camera.enabled"
+"""A stage that automatic defaults switch on for later, in every task file of two objectives."""
 
 
 def register_command(
@@ -26,17 +37,20 @@ def register_command(
 ) -> None:
     """Find where the views lie to each other; writes transforms and pictures, but no images.
 
-    The result is a task folder that other tasks name in registration.reuse.task_folder.
+    Does the stages that are on in the task file: tiles, rotation, objective_camera, time_points,
+    landmarks. Where registration.enabled is off and none of them was switched on, those that the
+    images call for. The result is a task folder that other tasks name in
+    registration.reuse.task_folder. Ctrl-C stops it gracefully.
     """
     from luxdask.cluster import connect
     from luxdask.tasks import Task
 
+    out = console()
     opened = Task.open(task)
     if opened.folder is None:
-        opened = opened.replace({"registration.enabled": True, "fusion.enabled": False})
+        opened = _for_registration(opened, out)
     compute = opened.config.compute
     stop = threading.Event()
-    out = console()
     backend = connect(
         cluster or compute.cluster,
         n_workers=compute.n_workers,
@@ -48,6 +62,31 @@ def register_command(
     print_result(out, result)
     if result.registration is not None:
         print_registration(out, result.registration)
+    out.print(
+        f"Use it in other tasks: registration.reuse.task_folder = {result.folder}",
+        markup=False,
+        soft_wrap=True,  # a path must stay in one piece to be copied
+    )
+
+
+def _for_registration(task: Task, out: Console) -> Task:
+    """The task without images, with the stages that its images call for where none was chosen."""
+    from luxdask.tasks.register import stages_for
+
+    values: dict[str, Any] = {"registration.enabled": True, "fusion.enabled": False}
+    if not task.config.registration.enabled:
+        chosen = stages_for(task, task.open_experiment(), prepared=[_PREPARED])
+        values |= chosen
+        if chosen:
+            named = [stage for stage in _STAGES if _is_on(chosen, stage)]
+            text = ", ".join(named) or "none; there is nothing to compare"
+            out.print(f"Stages that the images call for: {text}", markup=False)
+    return task.replace(values)
+
+
+def _is_on(values: Mapping[str, Any], stage: str) -> bool:
+    group = values.get(f"registration.{stage}", {})
+    return bool(values.get(f"registration.{stage}.enabled", group.get("enabled", False)))
 
 
 def register(app: typer.Typer) -> None:

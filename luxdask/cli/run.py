@@ -136,7 +136,7 @@ def stop_on_signals(stop: Event, out: Any) -> Iterator[None]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        out.print("Stopping: chunks under way are finished. Ctrl-C again stops at once.")
+        out.print("Stopping: what is under way is finished. Ctrl-C again stops at once.")
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from luxdask.graph.planned import SAMPLES, plan_output, smaller
 from luxdask.io.names import output_stems
+from luxdask.model.links import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,7 @@ class PlanSummary:
     folder: str
     notes: tuple[str, ...]
     n_pairs: int = 0
+    pair_kinds: tuple[tuple[str, int], ...] = ()
     n_known_links: int = 0
     registration_bytes_read: int = 0
 
@@ -99,6 +101,7 @@ class Plan:
             folder=self.folder,
             notes=self.notes,
             n_pairs=len(self.registration.jobs) if self.registration else 0,
+            pair_kinds=_kinds(self.registration),
             n_known_links=len(self.registration.known) if self.registration else 0,
             registration_bytes_read=self.registration.bytes_read if self.registration else 0,
         )
@@ -142,6 +145,12 @@ def make_plan(
             chosen[output.grid] = one.chunks.chunk
         planned.append(one)
     return tuple(planned)
+
+
+def _kinds(registration: PlannedRegistration | None) -> tuple[tuple[str, int], ...]:
+    """How many pairs of each kind will be measured."""
+    kinds = [pair.kind for pair in registration.pairs] if registration else []
+    return tuple((kind, kinds.count(kind)) for kind in KINDS if kind in kinds)
 
 
 def _summary(planned: PlannedOutput) -> OutputSummary:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import prod
+from functools import lru_cache
+from math import ceil, floor, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from dask.typing import Key
     from numpy.typing import NDArray
 
-    from luxdask.model.geometry import BoundingBox, Shape
+    from luxdask.model.geometry import BoundingBox, Shape, Vector
     from luxdask.model.links import Model, Pair
     from luxdask.model.stages import StageRules
     from luxdask.model.view import Source, View, ViewId
@@ -52,7 +53,7 @@ class PairRules:
         Which transforms may be found; "auto": rigid between rotated views and between objectives
         and cameras, shifts otherwise.
     maximum_translation_um
-        Bound of the shift of tiles; None for none but the common volume itself.
+        Bound of the shift of tiles; None for twice what their overlap is thick.
     prealigned
         Rotated views are searched near their metadata only, in their common volume.
     fine
@@ -176,25 +177,38 @@ def pair_job(
     pair: Pair, fixed: View, moving: View, rules: PairRules, *, budget_vx: int = BUDGET_VX
 ) -> PairJob:
     """The regions of both views that a pair compares, and how finely."""
-    params = _params(pair, rules)
-    regions = [_region(pair, v, params, FULL) for v in (fixed, moving)]
-    factor = _factor(regions, fixed, moving, budget_vx)
+    params = _params(pair, fixed, rules)
+    seen = [_Seen.of(pair, v, params) for v in (fixed, moving)]
+    factor = _factor([s.region(FULL) for s in seen], fixed, moving, budget_vx)
     patches = [
-        PatchJob(v.source, v.shape, f, _region(pair, v, params, f), _bin_to_world(v, f))
-        for v, f in zip((fixed, moving), factor, strict=True)
+        PatchJob(v.source, v.shape, f, s.region(f), _bin_to_world(v.view_to_world, f))
+        for v, s, f in zip((fixed, moving), seen, factor, strict=True)
     ]
     return PairJob(pair, patches[0], patches[1], params)
 
 
-def _params(pair: Pair, rules: PairRules) -> MatchParams:
+def _params(pair: Pair, fixed: View, rules: PairRules) -> MatchParams:
     wide = pair.kind == "rotation" and not rules.prealigned
     return MatchParams(
         model=model_of(pair, rules.model),
-        maximum_translation_um=rules.maximum_translation_um if pair.kind == "tiles" else None,
+        maximum_translation_um=_bound_um(pair, fixed, rules) if pair.kind == "tiles" else None,
         maximum_rotation_deg=WIDE_SEARCH_DEG if wide else 0.0,
         fine_alignment=rules.fine,
         background=rules.background,
     )
+
+
+def _bound_um(pair: Pair, fixed: View, rules: PairRules) -> float:
+    """How far a tile may be off: as given, or twice what its overlap is thick.
+
+    Stages are set up such that tiles still overlap when they are off; without any bound, distant
+    places that look alike would be taken for the right one.
+    """
+    if rules.maximum_translation_um is not None:
+        return rules.maximum_translation_um
+    extent = np.array(pair.overlap.extent_um)
+    least = extent + 2 * LEAST_MARGIN_VX * np.array(fixed.spacing_um)
+    return float(np.maximum(2 * extent, least).min())
 
 
 def model_of(pair: Pair, given: str) -> Model:
@@ -204,17 +218,32 @@ def model_of(pair: Pair, given: str) -> Model:
     return models.get(given, automatic)
 
 
-def _region(pair: Pair, view: View, params: MatchParams, factor: Shape) -> Box:
-    """Bins of a view that lie in the common volume and its margin."""
-    whole = Box.of_shape([max(1, n // f) for n, f in zip(view.shape, factor, strict=True)])
-    if params.maximum_rotation_deg:
-        return whole
-    inside = _in_view(pair.overlap, view)
-    margin = _margin_vx(inside, view, params.maximum_translation_um)
-    f = np.array(factor)
-    start = np.floor((inside[0] - margin + 0.5) / f).astype(int)
-    stop = np.ceil((inside[1] + margin + 0.5) / f).astype(int)
-    return Box(shape3(start.tolist()), shape3(stop.tolist())) & whole
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What of a view a pair reads: between two voxel coordinates, or all of it."""
+
+    shape: Shape
+    lower: tuple[float, ...] | None = None
+    upper: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, pair: Pair, view: View, params: MatchParams) -> _Seen:
+        """The common volume and its margin."""
+        if params.maximum_rotation_deg:
+            return cls(view.shape)
+        inside = _in_view(pair.overlap, view)
+        margin = _margin_vx(inside, view, params.maximum_translation_um)
+        lower, upper = (inside[0] - margin + 0.5).tolist(), (inside[1] + margin + 0.5).tolist()
+        return cls(view.shape, tuple(lower), tuple(upper))
+
+    def region(self, factor: Shape) -> Box:
+        """The same in bins of so many voxels."""
+        ends = [max(1, n // f) for n, f in zip(self.shape, factor, strict=True)]
+        if self.lower is None or self.upper is None:
+            return Box.of_shape(ends)
+        start = [max(0, floor(v / f)) for v, f in zip(self.lower, factor, strict=True)]
+        stop = [min(n, ceil(v / f)) for v, f, n in zip(self.upper, factor, ends, strict=True)]
+        return Box(shape3(start), shape3(stop))
 
 
 def _in_view(box: BoundingBox, view: View) -> NDArray[np.float64]:
@@ -226,8 +255,11 @@ def _in_view(box: BoundingBox, view: View) -> NDArray[np.float64]:
         for y in (lower[1], upper[1])
         for x in (lower[2], upper[2])
     ]
-    inside = view.view_to_world.inverse().apply(corners)
+    inside = _inverse(view.view_to_world).apply(corners)
     return np.array([inside.min(axis=0), inside.max(axis=0)])
+
+
+_inverse = lru_cache(maxsize=4096)(Affine.inverse)
 
 
 def _margin_vx(
@@ -239,9 +271,14 @@ def _margin_vx(
     return np.asarray(np.minimum(margin, np.ceil(bound_um / np.array(view.spacing_um)) + 1))
 
 
+@lru_cache(maxsize=4096)
+def _column_norms(view_to_world: Affine) -> Vector:
+    return view_to_world.column_norms
+
+
 def _factor(regions: list[Box], fixed: View, moving: View, budget_vx: int) -> tuple[Shape, Shape]:
     """Voxels per bin of both views, so that both stay below the budget with like voxel sizes."""
-    spacing = [np.array(v.view_to_world.column_norms) for v in (fixed, moving)]
+    spacing = [np.array(_column_norms(v.view_to_world)) for v in (fixed, moving)]
     factors = [np.ones(3, dtype=int) for _ in spacing]
     finest = min(s.min() for s in spacing)
     while True:
@@ -260,9 +297,10 @@ def _factor(regions: list[Box], fixed: View, moving: View, budget_vx: int) -> tu
         finest = min((s * f).min() for s, f in zip(spacing, factors, strict=True))
 
 
-def _bin_to_world(view: View, factor: Shape) -> Affine:
+@lru_cache(maxsize=4096)  # a view has several pairs, most of them soon after each other
+def _bin_to_world(view_to_world: Affine, factor: Shape) -> Affine:
     f = np.array(factor)
-    return view.view_to_world @ Affine.scale(f, (f - 1) / 2)
+    return view_to_world @ Affine.scale(f, (f - 1) / 2)
 
 
 def pair_tasks(jobs: Iterable[PairJob]) -> Iterator[Task]:

@@ -10,7 +10,7 @@ from luxdask.model.bounding_box import view_box
 from luxdask.model.geometry import BoundingBox, vector, volume_corners
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -78,6 +78,16 @@ def exact_overlap(view_a: View, view_b: View, *, minimum_voxels: float = 0.0) ->
     return _overlaps([view_a], [view_b], minimum_voxels)[0]
 
 
+def exact_overlaps(first: Sequence[View], second: Sequence[View]) -> list[BoundingBox | None]:
+    """`exact_overlap` of many pairs of views; much quicker than one by one."""
+    step = 10_000
+    return [
+        box
+        for start in range(0, len(first), step)
+        for box in _overlaps(first[start : start + step], second[start : start + step], 0.0)
+    ]
+
+
 def shared_part(view_a: View, view_b: View) -> float:
     """Common volume relative to the smaller of two views, 0 ... 1."""
     volumes = [
@@ -132,15 +142,25 @@ def _overlaps(
         return []
     corners = _overlap_corners(first, second)
     thick = _is_thick(corners, first, minimum_voxels) & _is_thick(corners, second, minimum_voxels)
+    flat = _flat_boxes((*first, *second))
     boxes: list[BoundingBox | None] = []
     for points, keep, a, b in zip(corners, thick, first, second, strict=True):
-        box = None
-        if keep and a.view_to_world.is_axis_aligned() and b.view_to_world.is_axis_aligned():
-            box = view_box(a) & view_box(b)  # free of the rounding of a round trip through voxels
+        box, box_a, box_b = None, flat[id(a)], flat[id(b)]
+        if keep and box_a is not None and box_b is not None:
+            box = box_a & box_b  # free of the rounding of a round trip through voxels
         elif keep:
             box = BoundingBox(vector(np.nanmin(points, axis=0)), vector(np.nanmax(points, axis=0)))
         boxes.append(box or None)
     return boxes
+
+
+def _flat_boxes(views: Iterable[View]) -> dict[int, BoundingBox | None]:
+    """Box of each view (under its `id`) that lies along the axes; None for others."""
+    distinct = {id(view): view for view in views}
+    return {
+        key: view_box(view) if view.view_to_world.is_axis_aligned() else None
+        for key, view in distinct.items()
+    }
 
 
 def _overlap_corners(first: Sequence[View], second: Sequence[View]) -> NDArray[np.float64]:

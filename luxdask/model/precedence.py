@@ -42,6 +42,18 @@ def without_landmarks(
     return tuple(p for p in pairs if not is_told(p))
 
 
+def channels_are_tied(links: Iterable[Link], channels: Sequence[str]) -> bool:
+    """Whether links (by landmarks) between channels of one stack connect several, and all."""
+    edges = {
+        ("channels", frozenset[object]((link.fixed.channel, link.moving.channel)))
+        for link in links
+        if link.kind == "objective_camera"
+    }
+    groups = _groups(edges)
+    parts = {groups.get(("channels", channel)) for channel in channels}
+    return len(channels) > 1 and len(parts) == 1 and None not in parts
+
+
 def nodes_of(pair: Pair | Link, rules: StageRules) -> Nodes:
     """What a pair connects, whichever way round: the graph, and two of its nodes."""
     if pair.kind == "objective_camera":

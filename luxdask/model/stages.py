@@ -20,7 +20,7 @@ import numpy as np
 from luxdask.model.bounding_box import view_box
 from luxdask.model.geometry import BoundingBox, vector
 from luxdask.model.links import Pair
-from luxdask.model.pairs import exact_overlap, overlapping_pairs
+from luxdask.model.pairs import exact_overlap, exact_overlaps, overlapping_pairs
 from luxdask.model.view import natural_key
 
 if TYPE_CHECKING:
@@ -213,16 +213,19 @@ def _from_reference(view: ViewId, reference: ViewId) -> tuple[object, ...]:
 def _neighbours(views: Sequence[View], rules: StageRules) -> list[Pair]:
     slack = AXIS_ERROR_UM if rules.rotations and not rules.prealigned else 0.0
     boxes = [_grown(view_box(v), slack / 2) for v in views]
+    close = [
+        (i, j, kind)
+        for i, j in overlapping_pairs(boxes).tolist()
+        if (rules.tiles if (kind := stack_kind(views[i], views[j])) == "tiles" else rules.rotations)
+    ]
+    overlaps = exact_overlaps([views[i] for i, _, _ in close], [views[j] for _, j, _ in close])
     pairs = []
-    for i, j in overlapping_pairs(boxes).tolist():
-        kind = stack_kind(views[i], views[j])
-        if not (rules.tiles if kind == "tiles" else rules.rotations):
-            continue
-        found = _pair(kind, views[i], views[j])
-        if found is None and kind == "rotation" and slack:
-            found = Pair(kind, views[i].id, views[j].id, boxes[i] & boxes[j])
-        if found is not None:
-            pairs.append(found)
+    for (i, j, kind), overlap in zip(close, overlaps, strict=True):
+        box = overlap
+        if box is None and kind == "rotation" and slack:
+            box = boxes[i] & boxes[j]
+        if box is not None:
+            pairs.append(Pair(kind, views[i].id, views[j].id, box))
     return pairs
 
 

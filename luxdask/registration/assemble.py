@@ -218,15 +218,17 @@ def _home_views(stage: _Stage) -> dict[Optics, View]:
 
 
 def _at_home(link: Link, views: Mapping[ViewId, View], home: Mapping[Optics, View]) -> Link:
-    """A link of some stack as it is in the stack of the reference: equal in voxels."""
+    """A link of some stack as it would be in the stack of the reference.
+
+    The stage has carried the whole microscope from one to the other.
+    """
     fixed, moving = home[optics_of(link.fixed)], home[optics_of(link.moving)]
     if (fixed.id, moving.id) == (link.fixed, link.moving) or fixed.id.stack != moving.id.stack:
         return link
     to_home = fixed.view_to_world @ views[link.fixed].view_to_world.inverse()
-    from_home = views[link.moving].view_to_world @ moving.view_to_world.inverse()
     return replace(
         link,
-        transform=to_home @ link.transform @ from_home,
+        transform=to_home @ link.transform @ to_home.inverse(),
         overlap=_moved_box(link.overlap, to_home),
     )
 

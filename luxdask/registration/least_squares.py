@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DEFORMATION = 0.05
 """Stretch or shear that an affine correction may have beside a rotation, one standard deviation."""
 
-_DAMPING = 1e-3  # of what a link holds
+_DAMPING = 1e-4  # of what a link holds; more would end the steps before exact links are met
 _STEPS = 50
 _SETTLED_UM = 1e-4
 _PRIOR_LEAST = 1e-11  # of the heaviest link: below, the equations are singular in double precision

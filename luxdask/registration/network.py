@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Gauss points of a box: a mean over them is the mean over the whole box, for squares of anything
 # that changes linearly, which residuals of affine transforms do
+_LEAST_SHARE = 0.1
+_LANDMARK_SHARE = 20.0
 _GAUSS = np.array(list(product((-1.0, 1.0), repeat=3))) / np.sqrt(3.0)
 
 
@@ -38,6 +40,9 @@ class Network:
         Expected standard deviation, (links,).
     quality
         Weight of a link beside its precision, (links,).
+    share
+        What a link's word counts for when links contradict each other, (links,): the volume on
+        which it was measured, 1 for the usual one and more.
     usable
         Whether a link takes part, (links,).
     centres
@@ -50,6 +55,7 @@ class Network:
     targets: NDArray[np.float64]
     sigma_um: NDArray[np.float64]
     quality: NDArray[np.float64]
+    share: NDArray[np.float64]
     usable: NDArray[np.bool_]
     centres: NDArray[np.float64]
 
@@ -66,7 +72,7 @@ class Network:
     @property
     def weights(self) -> NDArray[np.float64]:
         """Weight of each link in a least-squares sum, 1/µm²; zero where it takes no part."""
-        return np.where(self.usable, self.quality / self.sigma_um**2, 0.0)
+        return np.where(self.usable, self.quality * self.share / self.sigma_um**2, 0.0)
 
     @property
     def lever_um(self) -> float:
@@ -206,9 +212,26 @@ def build_network(
         targets,
         np.where(finite, np.maximum(sigma, floor_um), 1.0),
         np.clip(quality, 0.05, 1.0),
+        _shares(links, usable),
         usable,
         _centres(ends, points, usable, centres, count),
     )
+
+
+def _shares(links: Sequence[Link], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Volumes relative to the usual one, at most 1.
+
+    A corner that four tiles share is easily spoiled for all of its pairs at once by a single thing
+    that moved, and would outvote the long sides. Landmarks count in full wherever they are.
+    """
+    extents = np.array([link.overlap.extent_um for link in links]).reshape(-1, 3)
+    volumes = np.maximum(extents, 0.0).prod(axis=1)
+    content = np.array([link.source != "landmarks" for link in links], dtype=bool)
+    usual = np.median(volumes[content & usable]) if (content & usable).any() else 0.0
+    if usual == 0:
+        return np.ones(len(links))
+    shares = np.clip(volumes / usual, _LEAST_SHARE, 1.0)
+    return np.where(content, shares, _LANDMARK_SHARE)
 
 
 def _points(links: Sequence[Link]) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Index = NDArray[np.int64]
 
-_BORDER = 4.0  # so many standard deviations of the smoothing lie between a point and the border
+_BORDER = 3.0  # so many standard deviations of the smoothing lie between a point and the border
 _LARGEST_PART = 0.5
 _SAMPLE = 100_000
 

@@ -150,9 +150,11 @@ def _usual(network: Network, relative: NDArray[np.float64], right: NDArray[np.bo
 def _surprise(network: Network, relative: NDArray[np.float64], width: float, scale: float) -> float:
     """Negative logarithm of the likelihood, links within the width taken as right."""
     right = network.usable & (relative <= width)
-    wrong = int(network.usable.sum() - right.sum())
+    word = network.share
+    wrong = float(word[network.usable].sum() - word[right].sum())
     spread = max(_SPREAD, float(relative[network.usable].max()))
-    normal = 3 * right.sum() * np.log(scale) + np.square(relative[right]).sum() / (2 * scale**2)
+    squares = float((word * np.square(relative))[right].sum())
+    normal = 3 * float(word[right].sum()) * np.log(scale) + squares / (2 * scale**2)
     claims = np.square(np.log(scale) / np.log(_CLAIMS)) / 2
     return float(normal + 3 * wrong * np.log(spread) + claims)
 

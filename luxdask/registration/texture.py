@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
     Volume = NDArray[np.float32]
 
-_WIDE = 4.0  # structure beyond this many times the scale is removed
-_LOCAL = 8.0  # contrast is evened out over this many times the scale
+# Chosen on real volumes with noise and blur along different axes: less smoothing lets noise weigh
+# too much, a wider band or a narrower window for the contrast make the border of a view count.
+_SMOOTH = 1.75  # standard deviation of the smoothing in units of the scale
+_LEAST_SIGMA = 0.7  # ... but at least this many bins
+_WIDE = 2.5  # structure beyond this many standard deviations is removed
+_LOCAL = 32.0  # contrast is evened out over this many standard deviations
 _REACH = 3.0  # standard deviations that a Gaussian reaches
 _LEAST_BINS = 8  # along a thin axis
 _FLOOR_OF_NOISE = 2.0
@@ -54,18 +58,17 @@ class Texture:
     contrast: float
 
 
-def texture_of(
-    patch: Patch, scale_um: float, background: float = 0.0, smooth: float = 1.0
-) -> Texture:
+def texture_of(patch: Patch, scale_um: float, background: float = 0.0) -> Texture:
     """Structure of a patch at the scale `scale_um`, on bins of at most that size.
 
     patch : bins of whole voxels are averaged; what is left over at the end of an axis is dropped.
-    smooth : standard deviation of the Gaussian in units of the scale (at least 0.7 bins).
+    background : subtracted first, what is darker counts as it.
     """
     factor = bin_factor(patch, scale_um)
     bins = _binned(patch.values, factor, background)
+    _subtract_plane(bins)
     spacing = np.multiply(patch.spacing_um, factor)
-    sigma = np.maximum(smooth * scale_um / spacing, 0.7)
+    sigma = np.maximum(_SMOOTH * scale_um / spacing, _LEAST_SIGMA)
     values = gaussian(bins, sigma)
     noise = noise_of(patch.values) / np.sqrt(np.prod(factor)) * _remaining_noise(sigma)
     contrast = _even_out(values, sigma, noise)
@@ -109,7 +112,7 @@ def _smooth_axis(volume: Volume, axis: int, sigma: float) -> Volume:
 def _binned(values: Volume, factor: Shape, background: float) -> Volume:
     """Means of whole bins of max(values, background)."""
     if factor == (1, 1, 1) and background <= 0:
-        return np.ascontiguousarray(values, dtype=np.float32)
+        return np.array(values, dtype=np.float32, order="C")
     shape = [n // f for n, f in zip(values.shape, factor, strict=True)]
     return _means(values, factor, shape, background if background > 0 else -np.inf)
 
@@ -148,7 +151,6 @@ def _even_out(values: Volume, sigma: NDArray[np.float64], noise: float) -> float
     """Subtract the large scale and divide by the local strength, in place; returns the contrast."""
     factor = _coarse_factor(sigma, values.shape)
     shape = [-(-n // f) for n, f in zip(values.shape, factor, strict=True)]
-    _subtract_plane(values)
     wide = np.sqrt(_WIDE**2 - 1) * sigma / factor
     texture_kernel.subtract_coarse(values, gaussian(_means(values, factor, shape), wide), factor)
     squares = _means(values, factor, shape, squared=True)
@@ -162,7 +164,7 @@ def _even_out(values: Volume, sigma: NDArray[np.float64], noise: float) -> float
 
 
 def _subtract_plane(values: Volume) -> None:
-    """Subtract the linear trend, in place; at the border the local mean would not follow it."""
+    """Subtract the linear trend, in place; at the border no local mean would follow it."""
     few = values[tuple(slice(None, None, max(1, n // 64)) for n in values.shape)]
     for axis, n in enumerate(values.shape):
         profile = few.mean(axis=tuple(a for a in range(3) if a != axis), dtype=np.float64)

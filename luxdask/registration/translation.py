@@ -28,16 +28,28 @@ _SIGMA = (0.7, 0.7, 0.7)
 _RADIUS = (5, 5, 5)
 _COARSER = 4  # bins of one level in a bin of the level before
 _SAME_BINS = 1.0
+_RETRIED = ("no match", "ambiguous", "no texture")
+_SAMPLE, _USUAL, _LIMIT = 200_000, 0.6, 2.0
 
 
 def match_translation(pair: Parallel, params: MatchParams) -> Match:
     """Measure the shift of a pair within ``params.maximum_translation_um``.
 
     ``params.background`` is subtracted first; with ``params.fine_alignment`` off the result is that
-    of the last step on bins, where the patches are large enough for bins.
+    of the last step on bins, where the patches are large enough for bins. A pair that does not
+    match is tried once more with bright parts dimmed: dirt that one view sees outshines the rest.
     """
     fixed, moving = (_without(values, params.background) for values in (pair.fixed, pair.moving))
     pair = replace(pair, fixed=fixed, moving=moving)
+    found = _match(pair, params)
+    if found.status not in _RETRIED:
+        return found
+    dimmed = _match(replace(pair, fixed=dim(fixed), moving=dim(moving)), params)
+    return dimmed if dimmed.status == "ok" else found
+
+
+def _match(pair: Parallel, params: MatchParams) -> Match:
+    fixed, moving = pair.fixed, pair.moving
     factor = search_factor(shape3(fixed.shape), shape3(moving.shape), pair.spacing_um)
     bound = Bound(pair.offset, pair.spacing_um, params.maximum_translation_um)
     if not fixed.size or not moving.size:
@@ -50,6 +62,17 @@ def match_translation(pair: Parallel, params: MatchParams) -> Match:
         fixed, moving, tested[0].shift, levels if params.fine_alignment else levels[:-1]
     )
     return judge(pair, bound, tested, final)
+
+
+def dim(values: Volume) -> Volume:
+    """Grey values with a soft limit at a few times their usual distance from the median."""
+    sample = values.reshape(-1)[:: max(1, values.size // _SAMPLE)]
+    middle = np.median(sample)
+    limit = np.float32(_LIMIT * np.quantile(np.abs(sample - middle), _USUAL))
+    if limit == 0:
+        return values
+    away = values - np.float32(middle)
+    return np.asarray(away / np.sqrt(1 + (away / limit) ** 2))
 
 
 def _without(values: Volume, background: float) -> Volume:

@@ -90,11 +90,36 @@ def compile_plan(
         copies=_copies(config),
         folder=str(parent),
         disk_free_bytes=free_disk(parent),
-        notes=(*missing_views(chosen.views), *(pairs.notes if pairs else ())),
+        notes=(
+            *missing_views(chosen.views),
+            *_switched_off(config),
+            *(pairs.notes if pairs else ()),
+        ),
         registration=pairs,
     )
     _check_memory(plan.peak_bytes_per_task(), slots, limit)
     return plan
+
+
+def _switched_off(config: TaskConfig) -> tuple[str, ...]:
+    """Registration that someone seems to want, but its main switch is off.
+
+    objective_camera is not looked at: automatic defaults prepare it for later.
+    """
+    r = config.registration
+    if r.enabled or config.input.only_create_main_files:
+        return ()
+    named = {
+        "tiles.enabled": r.tiles.enabled,
+        "rotation.enabled": r.rotation.enabled,
+        "time_points.enabled": r.time_points.enabled,
+        "landmarks.enabled": r.landmarks.enabled,
+        "reuse.task_folder": r.reuse.task_folder is not None,
+    }
+    given = [f"registration.{key}" for key, wanted in named.items() if wanted]
+    if not given:
+        return ()
+    return (f"nothing is registered: registration.enabled is off ({', '.join(given)} set)",)
 
 
 def _planned_registration(

@@ -50,7 +50,10 @@ class TilesConfig(Settings):
         "SameChannel", INTERMEDIATE, "Which channels may form a pair."
     )
     maximum_translation_um: float | None = option(
-        None, INTERMEDIATE, "Largest shift of a tile pair in µm; null means no limit.", gt=0
+        None,
+        INTERMEDIATE,
+        "Largest shift of a tile pair in µm; null means twice what the overlap is thick.",
+        gt=0,
     )
     remove_outliers: RemoveOutliersConfig = section(RemoveOutliersConfig, "Outlier pairs.")
 

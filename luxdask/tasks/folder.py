@@ -176,4 +176,7 @@ def check_resumable(folder: TaskFolder) -> None:
     if not folder.path.is_dir():
         raise ConfigError(f"{folder.path}: no such folder (any more); did another run take it?")
     if not (folder.path / CONFIG).is_file():
-        raise ConfigError(f"{folder.path}: no {CONFIG} in here; expected the folder of a task")
+        raise ConfigError(
+            f"{folder.path}: no {CONFIG} in here; expected a task file, or the folder of a task. "
+            f"For an experiment, make a task file first: luxdask new {folder.path}"
+        )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from luxdask.errors import ConfigError
 from luxdask.io.json_file import write_json
 from luxdask.model.geometry import shape3
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from luxdask.graph.plan import Plan
-    from luxdask.model.geometry import Shape
+    from luxdask.model.geometry import Affine, Shape
     from luxdask.model.output import Output
 
 PLAN = "plan.json"
@@ -27,7 +29,7 @@ PLAN = "plan.json"
 
 @dataclass(frozen=True, slots=True)
 class PlannedImage:
-    """What is kept of one output image; `content` tells its views and their sizes apart."""
+    """What is kept of one output image; `content` tells its views, sizes and places apart."""
 
     name: str
     shape: Shape
@@ -87,15 +89,22 @@ def recorded_chunks(
         raise ConfigError(
             "the experiment has changed since this task was stopped, so it cannot go on: image "
             f"{changed[0]}{f' and {len(changed) - 1} more' if len(changed) > 1 else ''} would be "
-            "another one now; run its config_task.json as a new task"
+            "another one now (its views, their sizes, or where they lie by metadata, files of "
+            "transforms or landmarks, and registration); run its config_task.json as a new task"
         )
     return chunks
 
 
 def content_of(output: Output) -> str:
-    """A checksum of the views of an image and their sizes; the same wherever the files lie."""
-    views = ((str(view.id), view.shape) for view in output.views)
+    """A checksum of an image's views, their sizes and places; the same wherever the files lie."""
+    views = ((str(v.id), v.shape, _rounded(v.view_to_world)) for v in output.views)
     return sha256(repr(list(views)).encode()).hexdigest()[:16]
+
+
+def _rounded(transform: Affine) -> list[list[float]]:
+    """Numbers that do not depend on how a machine rounds."""
+    rounded: list[list[float]] = (np.round(transform.to_array(), 6) + 0.0).tolist()
+    return rounded
 
 
 def _image(entry: dict[str, Any]) -> PlannedImage:

@@ -16,7 +16,7 @@ from luxdask.tasks.registration_plan import plan_registration
 from luxdask.tasks.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from luxdask.cluster.backend import Backend
     from luxdask.cluster.events import Listener, Progress
@@ -68,7 +68,7 @@ def register(
         After `stop`.
     """
     base = (task or Task.new(experiment)).replace(values or {})
-    config = base.replace({"registration.enabled": True, **_stages(base, experiment)}).config
+    config = base.replace({"registration.enabled": True, **stages_for(base, experiment)}).config
     planned = plan_registration(config, select_inputs(config, experiment), experiment)
 
     def tell(progress: Progress) -> None:
@@ -82,10 +82,15 @@ def register(
     return solve(planned, links)
 
 
-def _stages(task: Task, experiment: Experiment) -> dict[str, Any]:
-    """Stages that the images call for, where none was chosen."""
+def stages_for(
+    task: Task, experiment: Experiment, *, prepared: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Settings of the stages that the images call for; none where the task has chosen some.
+
+    prepared : keys that say nothing about what was chosen, as automatic defaults may have set them.
+    """
     automatic = {change.key for change in task.changed_defaults}
-    keys = {f"registration.{stage}.enabled" for stage in _STAGES} - automatic
+    keys = {f"registration.{stage}.enabled" for stage in _STAGES} - automatic - set(prepared)
     if any(value_at(task.config, key) for key in keys):
         return {}
     views = experiment.views

@@ -9,12 +9,12 @@ from luxdask.errors import ConfigError
 from luxdask.graph.registration import PairRules, PlannedRegistration, plan_pairs
 from luxdask.io.landmark_file import find_landmark_file, read_landmarks
 from luxdask.io.stored_registrations import read_registrations
-from luxdask.model.precedence import nodes_of, without_landmarks
+from luxdask.model.precedence import channels_are_tied, nodes_of, without_landmarks
 from luxdask.model.reuse import in_other_channels, reusable_links
 from luxdask.model.select import resolve_reference
 from luxdask.model.stages import StageRules, content_pairs
 from luxdask.registration.landmark_pairs import differences
-from luxdask.registration.landmarks import landmark_links
+from luxdask.registration.landmarks import LandmarkPlan, landmark_links
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,13 @@ if TYPE_CHECKING:
     from luxdask.model.links import Link, Pair
     from luxdask.model.registrations import StoredRegistration
     from luxdask.model.view import ViewId
-    from luxdask.registration.landmarks import LandmarkPlan
     from luxdask.tasks.config import TaskConfig
+
+
+_TIED_CHANNELS = (
+    "registration.tiles.register_channels: landmarks align the channels with each other, so that "
+    "contents are compared in the Reference's channel only, for all channels"
+)
 
 
 def stage_rules(config: TaskConfig) -> StageRules:
@@ -66,21 +71,14 @@ def plan_registration(
     """
     reference = resolve_reference(chosen, config.input.reference.to_reference())
     rules = stage_rules(config)
-    pairs = content_pairs(chosen.views, reference, rules)
-    notes: list[str] = []
-    known: list[Link] = []
-    direct: dict[ViewId, Link] = {}
-    landmarks = _landmarks(config, chosen, experiment, reference)
-    if landmarks is not None:
-        known += landmarks.links
-        direct.update(landmarks.direct)
-        notes += landmarks.notes
-    match_channel = config.registration.reuse.match_channel
     stored = _stored(config)
-    if stored is not None:
-        kept = _stored_landmarks(stored, chosen, reference, match_channel=match_channel)
-        _add_stored_landmarks(kept, known, direct, rules)
+    known, direct, notes = _by_landmarks(config, chosen, experiment, reference, stored)
+    if rules.different_channels and channels_are_tied(known, chosen.channels):
+        rules = replace(rules, different_channels=False)
+        notes.append(_TIED_CHANNELS)
+    pairs = content_pairs(chosen.views, reference, rules)
     pairs = without_landmarks(pairs, known, rules, reference)
+    match_channel = config.registration.reuse.match_channel
     reused: dict[Pair, Link] = {}
     if stored is not None:
         reused, said = reusable_links(stored, pairs, match_channel=match_channel)
@@ -98,6 +96,23 @@ def plan_registration(
         outliers.cost_threshold if outliers.mode != "Off" else None,
         (*notes, *_nothing_to_do(config, jobs, known, direct)),
     )
+
+
+def _by_landmarks(
+    config: TaskConfig,
+    chosen: Experiment,
+    experiment: Experiment,
+    reference: ViewId,
+    stored: StoredRegistration | None,
+) -> tuple[list[Link], dict[ViewId, Link], list[str]]:
+    """Links by landmarks of this task, then of the other one; those of single images; notes."""
+    plan = _landmarks(config, chosen, experiment, reference) or LandmarkPlan(reference)
+    known, direct = list(plan.links), dict(plan.direct)
+    if stored is not None:
+        match_channel = config.registration.reuse.match_channel
+        kept = _stored_landmarks(stored, chosen, reference, match_channel=match_channel)
+        _add_stored_landmarks(kept, known, direct, stage_rules(config))
+    return known, direct, list(plan.notes)
 
 
 def _landmarks(

@@ -87,7 +87,7 @@ def test_views_around_the_sample(
         moving, truth = misplace(patch, rng, turn_deg=3, shift_um=shift_um)
         found = match_rigid(fixed, moving, params)
         assert found.status == "ok", found.reason
-        assert error_um(found, truth, fixed, moving) < 0.25 * spacing[0]
+        assert error_um(found, truth, fixed, moving) < 0.3 * spacing[0]
         assert rotation_deg(found.transform @ truth.inverse()) < 0.1
         assert found.quality > 0.7
         linear = np.array(found.transform.linear)
@@ -128,6 +128,7 @@ def noisy(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     return values + np.random.default_rng(seed).normal(0, 5, values.shape)
 
 
+SLOPE = np.add.outer(10.0 * np.arange(50), np.add.outer(np.arange(70), 2.0 * np.arange(70)))
 PLAIN = np.full((50, 70, 70), 100.0)
 
 
@@ -136,6 +137,7 @@ PLAIN = np.full((50, 70, 70), 100.0)
     [
         pytest.param(noisy(PLAIN, 1), noisy(PLAIN, 2), "no texture", id="noise"),
         pytest.param(PLAIN, PLAIN, "no texture", id="constant"),
+        pytest.param(noisy(SLOPE, 1), noisy(SLOPE, 2), "no texture", id="slope"),
         pytest.param(noisy(waves(0.4), 1), noisy(waves(0.4), 2), "ambiguous", id="repeated"),
         pytest.param(PLAIN[:2], PLAIN[:2], "too little overlap", id="thin"),
     ],
