@@ -37,6 +37,8 @@ bench: $(BENCH_INSTALLED)
 		--benchmark-json=benchmarks/out/benchmarks.json $(ARGS)
 	@echo "== fusion of 2 x 2 tiles from disk to disk, beside multiview-stitcher (about 4 minutes)"
 	@$(BIN)/python benchmarks/fusion.py
+	@echo "== registration of tiles and rigid pairs, beside multiview-stitcher and elastix (10 minutes)"
+	@$(BIN)/python benchmarks/registration.py
 	@echo "== compiling plans of up to 10,000 tiles"
 	@$(BIN)/python benchmarks/scale.py
 

@@ -50,7 +50,7 @@ def _with_groups(key: str) -> set[str]:
 
 
 def _is_file(name: str) -> bool:
-    return name.endswith(".py")
+    return name.endswith((".py", ".csv"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -76,6 +76,16 @@ class Registration:
             if link.residual_um is not None and link.is_trusted
         }
 
+    @property
+    def largest_shift_um(self) -> float:
+        """How far the middle of a view was moved at the most, in µm."""
+        shifts = [
+            self.transforms[view.id].apply(middle) - middle
+            for view in self.views
+            for middle in [view.view_to_world.apply((np.array(view.shape) - 1) / 2)]
+        ]
+        return float(max((np.linalg.norm(shift) for shift in shifts), default=0.0))
+
     def apply(self, experiment: Experiment) -> Experiment:
         """The experiment with its views where they truly lie."""
         return experiment.with_views(self.corrections.apply(experiment.views))
@@ -131,10 +141,16 @@ class Registration:
         lines = [f"{len(self.links)} links, {counts['ok']} used"]
         lines += [f"{n} not used: {status}" for status, n in counts.items() if status != "ok"]
         if used:
-            lines.append(f"residual {np.median(used):.3g} µm median, {max(used):.3g} µm worst")
+            lines.append(f"views moved by up to {_um(self.largest_shift_um)}")
+            lines.append(f"residual {_um(float(np.median(used)))} median, {_um(max(used))} worst")
         if self.unlinked:
             lines.append(f"{len(self.unlinked)} at their place of the metadata, without links")
         return "; ".join(lines)
+
+
+def _um(value: float) -> str:
+    """A length for people; where nothing speaks against a link, only rounding is left of it."""
+    return f"{value:.3g} µm" if value >= 0.001 else "below 0.001 µm"
 
 
 def _number(value: float | None) -> float:

@@ -70,7 +70,7 @@ def test_register_then_use_it_again(
     folder = folder_of(truth)
     assert "Stages that the images call for" not in out
     assert "registration: 6/6 pairs" in out
-    assert "6 links, 6 used" in out
+    assert "6 links, 6 used; views moved by up to " in out
     assert "registration_tiles.png" in out
     assert f"registration.reuse.task_folder = {folder}" in out
     assert "fusion" not in out
