@@ -219,16 +219,15 @@ def test_single_sided_illumination_channels(
     assert third.folder == first.folder
     names = sorted(p.name for p in third.main_files)
     assert all(n.startswith("main_ADDED") for n in names)
-    assert {n.rpartition(".")[2] for n in names} == {"h5", "xml", "ims"}
+    assert sorted(n.rpartition(".")[2] for n in names) == ["h5", "h5", "ims", "xml"]
     (xml,) = (p for p in third.main_files if p.suffix == ".xml")
     setups = ElementTree.parse(xml).findall(".//ViewSetup")
     assert len({s.findtext("attributes/channel") for s in setups}) == 2
-    shown = []
-    for path in third.main_files:
-        if path.suffix == ".ims":
-            with h5py.File(path) as file:
-                channels = file["DataSet/ResolutionLevel 0/TimePoint 0"]
-                shown += [channels[name]["Data"][:] for name in sorted(channels)]
+    (imaris,) = (p for p in third.main_files if p.suffix == ".ims")
+    with h5py.File(imaris) as file:
+        channels = file["DataSet/ResolutionLevel 0/TimePoint 0"]
+        shown = [channels[name]["Data"][:] for name in sorted(channels)]
+    assert len(shown) == 2
     for channel, result in zip(shown, (first, second), strict=True):
         with h5py.File(result.images[0]) as own:
             np.testing.assert_array_equal(channel, own["Data"][:])

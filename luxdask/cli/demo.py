@@ -1,4 +1,4 @@
-"""`luxdask demo`: from nothing to fused images and a picture of them, in seconds."""
+"""`luxdask demo`: from nothing to registered, fused images and a picture of them, in seconds."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ PROGRAMS = {
 
 SETTINGS = {
     "description": DESCRIPTION,
+    "registration.enabled": True,
+    "registration.tiles.enabled": True,
     "fusion.fuse_different_cams": True,
     "fusion.blending.enabled": True,
     "output.formats": ["lux", "bdv", "imaris", "ome-zarr"],
@@ -50,7 +52,7 @@ SETTINGS = {
 def demo(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder to make.")] = "demo",
 ) -> None:
-    """Make a small experiment, fuse it, and draw a picture of the result."""
+    """Make a small experiment, register and fuse it, and draw a picture of the result."""
     began = time.monotonic()
     out, root = console(), Path(folder)
     _take_folder(root)
@@ -59,6 +61,7 @@ def demo(
     stop = threading.Event()
     with stop_on_signals(stop, out), progress_view(out) as listener:
         result = task.run(listeners=(listener,), stop=stop)
+    _compare(out, truth, result)
     _draw(out, root, result)
     out.print(f"\nDone in {time.monotonic() - began:.0f} s.", markup=False)
     for name, place in _places(root, truth, result):
@@ -80,6 +83,9 @@ def demo_spec() -> DemoSpec:
         objectives=2,
         channels=2,
         channel_descriptions=("nuclei", "stripes"),
+        stage_error_um=6.0,
+        camera_error_um=4.0,
+        sub_voxel=True,
         noise=True,
     )
 
@@ -131,7 +137,7 @@ def _make_experiment(out: Console, root: Path) -> Truth:
     rows, columns = spec.tiles
     out.print(
         f"Making an experiment: {spec.channels} channels, {rows} x {columns} tiles, "
-        f"{spec.objectives} opposing objectives, with camera noise",
+        f"{spec.objectives} opposing objectives, with camera noise and stage errors",
         markup=False,
     )
     with out.status("sample and images"):  # shows nothing where the output is no terminal
@@ -144,8 +150,25 @@ def _make_task(out: Console, root: Path) -> Task:
     experiment = luxdask.open_experiment(root / EXPERIMENT)
     task = luxdask.Task.new(experiment, values=SETTINGS)
     task.save(root / TASK)
-    out.print(f"Fusing {len(experiment)} images, blended where they overlap", markup=False)
+    out.print(f"Registering and fusing {len(experiment)} images", markup=False)
     return task
+
+
+def _compare(out: Console, truth: Truth, result: TaskResult) -> None:
+    """Say how far the views were, and are, from where they truly lie."""
+    from luxdask.model.geometry import Affine
+    from luxdask.testing.alignment import position_errors, worst_error_vx
+
+    found = result.registration
+    if found is None:
+        return
+    before = position_errors(truth, dict.fromkeys(found.transforms, Affine()), found.reference)
+    after = position_errors(truth, found.transforms, found.reference)
+    out.print(
+        f"Views were up to {worst_error_vx(before):.1f} voxels from their true places; "
+        f"now {worst_error_vx(after):.2f}",
+        markup=False,
+    )
 
 
 def _draw(out: Console, root: Path, result: TaskResult) -> None:
@@ -163,6 +186,8 @@ def _places(root: Path, truth: Truth, result: TaskResult) -> Iterator[tuple[str,
     yield "experiment", f"{root / EXPERIMENT} ({len(truth.views)} raw images, and the truth)"
     yield "task file", str(root / TASK)
     yield "task folder", f"{_shown(result.folder)}, in it:"
+    for picture in sorted(result.folder.glob("registration_*.png")):
+        yield "  registration", picture.name
     made = [path.name for path in (*result.main_files, *map(Path, result.ome_zarr))]
     for ending, program in PROGRAMS.items():
         yield from ((f"  {program}", name) for name in made if name.endswith(ending))

@@ -278,23 +278,29 @@ def _column_norms(view_to_world: Affine) -> Vector:
 
 def _factor(regions: list[Box], fixed: View, moving: View, budget_vx: int) -> tuple[Shape, Shape]:
     """Voxels per bin of both views, so that both stay below the budget with like voxel sizes."""
-    spacing = [np.array(_column_norms(v.view_to_world)) for v in (fixed, moving)]
-    factors = [np.ones(3, dtype=int) for _ in spacing]
-    finest = min(s.min() for s in spacing)
+    sizes = [list(_column_norms(v.view_to_world)) for v in (fixed, moving)]
+    factors = [[1, 1, 1], [1, 1, 1]]
     while True:
-        for s, f in zip(spacing, factors, strict=True):
+        coarser = max(min(size) for size in sizes)
+        for size, factor in zip(sizes, factors, strict=True):
             # views of different sampling: the finer one is averaged to the coarser one
-            while (s * f).min() * 2 < finest * 1.5:
-                f[np.argmin(s * f)] *= 2
-        sizes = [
-            prod(-(-n // k) for n, k in zip(r.shape, f.tolist(), strict=True))
-            for r, f in zip(regions, factors, strict=True)
+            while min(size) * 2 < coarser * 1.5:
+                _double_finest(size, factor)
+        counts = [
+            prod(-(-n // f) for n, f in zip(region.shape, factor, strict=True))
+            for region, factor in zip(regions, factors, strict=True)
         ]
-        if max(sizes) <= budget_vx:
-            return shape3(factors[0].tolist()), shape3(factors[1].tolist())
-        for s, f in zip(spacing, factors, strict=True):
-            f[np.argmin(s * f)] *= 2
-        finest = min((s * f).min() for s, f in zip(spacing, factors, strict=True))
+        if max(counts) <= budget_vx:
+            return shape3(factors[0]), shape3(factors[1])
+        for size, factor in zip(sizes, factors, strict=True):
+            _double_finest(size, factor)
+
+
+def _double_finest(size: list[float], factor: list[int]) -> None:
+    """Bins twice as long along the axis on which they are shortest."""
+    axis = size.index(min(size))
+    size[axis] *= 2
+    factor[axis] *= 2
 
 
 @lru_cache(maxsize=4096)  # a view has several pairs, most of them soon after each other

@@ -47,7 +47,7 @@ def read_registrations(folder: str | os.PathLike[str]) -> StoredRegistration:
         There is no such folder, or no registration in it.
     """
     for _ in range(2):
-        path = _existing(Path(folder).expanduser())
+        path = existing_folder(Path(folder).expanduser())
         files = sorted(f for f in path.glob(f"reg_*/*{SUFFIX}") if not f.name.startswith("."))
         stored = _read(path, files)
         if path.is_dir():  # else it was renamed meanwhile, as its task ended
@@ -58,8 +58,8 @@ def read_registrations(folder: str | os.PathLike[str]) -> StoredRegistration:
     return stored
 
 
-def _existing(path: Path) -> Path:
-    """The folder under the name that it has now."""
+def existing_folder(path: Path) -> Path:
+    """A task folder under the name that it has now; raises `ConfigError` where there is none."""
     if path.is_dir():
         return path
     stem = path.name

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 import psutil
 
 from luxdask.cluster.backend import usable_cores
-from luxdask.errors import ConfigError
+from luxdask.errors import ConfigError, ExperimentNotFoundError, ImageFileError, MetadataError
 from luxdask.graph.params import FusionParams
 from luxdask.graph.plan import Plan, make_plan
 from luxdask.graph.planned import plan_output
+from luxdask.io import open_experiment
 from luxdask.io.mtf import find_mtf, read_mtf
 from luxdask.io.names import output_stems
+from luxdask.io.stored_registrations import existing_folder
 from luxdask.model.bounding_box import Sampling
 from luxdask.model.multi_transform import apply_mtf
 from luxdask.model.outputs import Layout, missing_views, outputs_of
+from luxdask.model.same_grid import on_same_grid
 from luxdask.model.select import resolve_reference, select_views
 from luxdask.tasks.availability import require_available
 from luxdask.tasks.plan_record import recorded_chunks
@@ -84,8 +87,9 @@ def compile_plan(
     pairs = _planned_registration(config, chosen, experiment) if registration is None else None
     if registration is not None:
         chosen = registration.apply(chosen)
+    outputs, said = _like_reused(config, _outputs(config, chosen))
     plan = Plan(
-        _planned(config, _outputs(config, chosen), limit // slots, None if pairs else recorded),
+        _planned(config, outputs, limit // slots, None if pairs else recorded),
         slots=slots * (config.compute.n_workers or 1),
         copies=_copies(config),
         folder=str(parent),
@@ -94,6 +98,7 @@ def compile_plan(
             *missing_views(chosen.views),
             *_switched_off(config),
             *(pairs.notes if pairs else ()),
+            *said,
         ),
         registration=pairs,
     )
@@ -135,6 +140,27 @@ def _outputs(config: TaskConfig, chosen: Experiment) -> tuple[Output, ...]:
         return ()
     reference = resolve_reference(chosen, config.input.reference.to_reference())
     return outputs_of(chosen.views, layout_of(config), chosen.by_id[reference])
+
+
+def _like_reused(
+    config: TaskConfig, outputs: Sequence[Output]
+) -> tuple[Sequence[Output], tuple[str, ...]]:
+    """Images of other channels lie on the voxels of those of the task whose links are reused.
+
+    So both can be shown as channels of one file: Imaris wants equal sizes and places.
+    """
+    reuse = config.registration.reuse
+    registers = config.registration.enabled and not config.input.only_create_main_files
+    if reuse.task_folder is None or reuse.match_channel or not registers or not outputs:
+        return outputs, ()
+    try:
+        images = open_experiment(existing_folder(Path(reuse.task_folder).expanduser())).views
+    except (ExperimentNotFoundError, MetadataError, ImageFileError):
+        return outputs, ()  # that task has left no images
+    found, has_moved = on_same_grid(outputs, images)
+    if not has_moved:
+        return outputs, ()
+    return found, (f"images take the grid of those in {reuse.task_folder}, voxel on voxel",)
 
 
 def _planned(
