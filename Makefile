@@ -13,10 +13,10 @@ BENCH_INSTALLED := .venv/.installed-bench
 .PHONY: help demo test check bench clean
 
 help:
-	@echo "make demo    make a small experiment in ./demo, fuse it, and draw a picture of the result"
+	@echo "make demo    make a small experiment in ./demo, register and fuse it, and draw a picture of the result"
 	@echo "make test    run the tests             (make test ARGS='-k omezarr')"
 	@echo "make check   ruff, mypy and the import rules"
-	@echo "make bench   measure speed and memory, beside multiview-stitcher; results in benchmarks/out"
+	@echo "make bench   measure speed and memory, beside multiview-stitcher and elastix; results in benchmarks/out"
 	@echo "make clean   remove what these targets made, except .venv"
 
 demo: $(INSTALLED)
