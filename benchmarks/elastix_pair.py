@@ -116,9 +116,8 @@ def run_luxdask(folder: Path, truth: Truth) -> dict[str, Any]:
 
 
 def _match(truth: Truth) -> Any:
-    from luxdask.registration.measure import match
-
     from luxdask.registration.match import MatchParams
+    from luxdask.registration.measure import match
     from luxdask.registration.patch import Patch
 
     fixed, moving = (

@@ -11,6 +11,7 @@ import luxdask
 from luxdask.cli import BAD_INPUT, OK, STOPPED, demo, main
 from luxdask.io.lux_reader import read_box
 from luxdask.model.geometry import Box
+from luxdask.testing.sampling import sample_volume
 from luxdask.testing.truth import read_truth
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A smaller sample; the demo is run where the test's files lie."""
-    monkeypatch.setattr(demo, "SHAPE", (16, 90, 90))
+    monkeypatch.setattr(demo, "SHAPE", (24, 170, 170))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -49,11 +50,13 @@ def test_the_fused_images_are_the_sample(small: Path) -> None:
     assert _code("demo", "here") == OK
     truth = read_truth(small / "here/embryo")
     for view in luxdask.open_experiment(next((small / "here/embryo/processed").iterdir())).views:
-        volume = truth.read_volume(int(view.id.channel)).astype(float)
-        assert view.shape == volume.shape
+        volume = truth.read_volume(int(view.id.channel))
+        to_volume = truth.volume_to_world.inverse() @ view.view_to_world
+        expected = sample_volume(volume, to_volume, view.shape).astype(float)
         voxels = read_box(view.source.path, "Data", Box.of_shape(view.shape))
-        noise = np.sqrt(volume + 16)
-        assert np.abs((voxels - volume) / noise).mean() < 0.8
+        inside = np.s_[4:-4, 12:-12, 12:-12]  # stages are off: some views miss the border
+        alike = np.corrcoef(voxels[inside].ravel(), expected[inside].ravel())[0, 1]
+        assert alike > 0.99
 
 
 def test_a_second_run_replaces_the_first_and_keeps_other_tasks(small: Path) -> None:
