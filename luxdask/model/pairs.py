@@ -48,26 +48,6 @@ def overlapping_pairs(
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
-def view_pairs(
-    views: Sequence[View], *, minimum_voxels: float = 4.0
-) -> Iterator[tuple[int, int, BoundingBox]]:
-    """All pairs of views that see a common volume: their indices and the box around the volume.
-
-    Oblique views count only where the volumes themselves meet, not merely the boxes around them.
-    A common volume thinner than `minimum_voxels` along an axis of either view is left out; a view
-    that has fewer voxels itself must share them all.
-    """
-    pairs = overlapping_pairs([view_box(view) for view in views])
-    for start in range(0, len(pairs), 10_000):
-        part = pairs[start : start + 10_000]
-        first, second = ([views[i] for i in part[:, k]] for k in (0, 1))
-        for (i, j), box in zip(
-            part.tolist(), _overlaps(first, second, minimum_voxels), strict=True
-        ):
-            if box is not None:
-                yield i, j, box
-
-
 def exact_overlap(view_a: View, view_b: View, *, minimum_voxels: float = 0.0) -> BoundingBox | None:
     """Box in sample space around what two views both see; None where that is nothing.
 
@@ -78,23 +58,18 @@ def exact_overlap(view_a: View, view_b: View, *, minimum_voxels: float = 0.0) ->
     return _overlaps([view_a], [view_b], minimum_voxels)[0]
 
 
-def exact_overlaps(first: Sequence[View], second: Sequence[View]) -> list[BoundingBox | None]:
+def exact_overlaps(
+    first: Sequence[View], second: Sequence[View], *, minimum_voxels: float = 0.0
+) -> list[BoundingBox | None]:
     """`exact_overlap` of many pairs of views; much quicker than one by one."""
     step = 10_000
     return [
         box
         for start in range(0, len(first), step)
-        for box in _overlaps(first[start : start + step], second[start : start + step], 0.0)
+        for box in _overlaps(
+            first[start : start + step], second[start : start + step], minimum_voxels
+        )
     ]
-
-
-def shared_part(view_a: View, view_b: View) -> float:
-    """Common volume relative to the smaller of two views, 0 ... 1."""
-    volumes = [
-        abs(np.linalg.det(v.view_to_world.linear)) * float(np.prod(v.shape))
-        for v in (view_a, view_b)
-    ]
-    return float(min(1.0, _common_volume(view_a, view_b) / min(volumes)))
 
 
 def _candidates(
@@ -212,22 +187,6 @@ def _is_thick(
     needed = np.minimum(minimum_voxels, np.array([v.shape for v in views]))
     # a view that must share all of its few voxels does so up to rounding
     return np.asarray((highest - lowest > np.maximum(needed - 1e-6, 1e-6)).all(axis=1))
-
-
-def _common_volume(view_a: View, view_b: View) -> float:
-    """Volume in µm³ of what two views both see."""
-    a, b = view_a.view_to_world, view_b.view_to_world
-    if _is_flat(a, b):
-        return float(np.prod(np.maximum((view_box(view_a) & view_box(view_b)).extent_um, 0.0)))
-    if exact_overlap(view_a, view_b) is None:
-        return 0.0
-    from scipy.spatial import ConvexHull, QhullError  # slow to import, rarely needed
-
-    points = _overlap_corners([view_a], [view_b])[0]
-    try:
-        return float(ConvexHull(points[~np.isnan(points).any(axis=1)]).volume)
-    except QhullError:  # the volumes touch in a plane or a line
-        return 0.0
 
 
 def _is_flat(a: Affine, b: Affine) -> bool:

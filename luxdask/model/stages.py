@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 ANGLE_TOLERANCE_DEG = 0.01
 """Stacks whose stage angles differ by less are tiles of one rotation."""
 
+LEAST_OVERLAP_VX = 4.0
+"""Stacks that share less along an axis of either, such as corners that just touch, are no pair."""
+
 AXIS_ERROR_UM = 50.0
 """How far a rotated stack may lie from where its metadata puts it, when it is not pre-aligned."""
 
@@ -218,7 +221,8 @@ def _neighbours(views: Sequence[View], rules: StageRules) -> list[Pair]:
         for i, j in overlapping_pairs(boxes).tolist()
         if (rules.tiles if (kind := stack_kind(views[i], views[j])) == "tiles" else rules.rotations)
     ]
-    overlaps = exact_overlaps([views[i] for i, _, _ in close], [views[j] for _, j, _ in close])
+    first, second = [views[i] for i, _, _ in close], [views[j] for _, j, _ in close]
+    overlaps = exact_overlaps(first, second, minimum_voxels=LEAST_OVERLAP_VX)
     pairs = []
     for (i, j, kind), overlap in zip(close, overlaps, strict=True):
         box = overlap
