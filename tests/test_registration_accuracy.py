@@ -82,6 +82,23 @@ def test_tiles_come_to_their_true_places(
     assert found.unlinked == ()
 
 
+def test_overlaps_too_thin_to_tell_a_turn_are_shifted(tmp_path: Path) -> None:
+    truth, found = registered(
+        tmp_path,
+        real_volume("cells3d_nuclei.tif"),
+        {"registration.tiles": True, "registration.transform_model": "rigid"},
+        spacing_um=(2.0, 2.0, 2.0),
+        tiles=(3, 3),
+        overlap=0.15,
+        stage_error_um=15.0,
+        seed=3,
+    )
+    thin = [link for link in found.links if link.is_trusted and link.model == "translation"]
+    assert thin
+    assert all(link.reason.startswith("a shift only") for link in thin)
+    assert errors_vx(truth, found).max() < 0.2
+
+
 def test_no_stage_error_means_no_correction(tmp_path: Path) -> None:
     truth, found = registered(
         tmp_path, real_volume("tribolium_lightsheet.tif"), tiles=(2, 2), overlap=0.2

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
-from luxdask.array.jit import kernel
+from luxdask.array.jit import inlined, kernel
 from luxdask.model.geometry import Shape, shape3
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _sum_up(values, out):  # type: ignore[no-untyped-def]
                 out[z + 1, y + 1, x + 1, 1] = squares + above[1] + left[1] - corner[1]
 
 
-@kernel
+@inlined
 def _box_sum(table, z0, z1, y0, y1, x0, x1, k):  # type: ignore[no-untyped-def]
     return (
         table[z1, y1, x1, k]

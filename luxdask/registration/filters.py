@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from luxdask.array.jit import kernel
+from luxdask.array.jit import inlined, kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -174,7 +174,7 @@ def _subtract_box_mean(values, radius, scales, out):  # type: ignore[no-untyped-
                     target[i] = source[i] - row[i] * scale
 
 
-@kernel
+@inlined
 def _box_mean_plane(plane, ry, rx, scale_y, scale_x, out):  # type: ignore[no-untyped-def]
     ny, nx = plane.shape
     total = np.zeros(nx + 2 * rx, dtype=np.float32)

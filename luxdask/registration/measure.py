@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from luxdask.registration.parallel import as_parallel
@@ -19,6 +20,7 @@ def match(fixed: Patch, moving: Patch, params: MatchParams) -> Match:
 
     Patches with parallel axes and equal voxels (mirrored and transposed ones too) are shifted
     against each other; a rigid or affine transform is refined from there. Others are resampled.
+    Where that is not to be trusted (thin overlaps hold too little to tell a turn), the shift stays.
     A pair that cannot be measured is an untrusted match with a reason, never an error.
     """
     pair = as_parallel(fixed, moving)
@@ -28,4 +30,7 @@ def match(fixed: Patch, moving: Patch, params: MatchParams) -> Match:
     found = match_translation(pair, params)
     if params.model == "translation" or found.status != "ok":
         return found
-    return refine(fixed, moving, found.transform, params)
+    turned = refine(fixed, moving, found.transform, params)
+    if turned.status == "ok":
+        return turned
+    return replace(found, model="translation", reason=f"a shift only: {turned.reason}")

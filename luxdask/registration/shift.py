@@ -242,15 +242,17 @@ def _covariance(
 
 # Sums may be reordered here, which lets them run in vectors.
 _reordering = numba.njit(nogil=True, cache=True, fastmath=True, boundscheck=False)
+# Compiled on its own, a part would round differently fresh and from numba's cache.
+_part = numba.njit(inline="always", fastmath=True, boundscheck=False)
 
 
-@_reordering
+@_part
 def _gradient(before, after, scale, row, out_z):  # type: ignore[no-untyped-def]
     for i in range(len(row)):
         out_z[i] = (after[i] - before[i]) * scale
 
 
-@_reordering
+@_part
 def _gradient_row(row, out):  # type: ignore[no-untyped-def]
     n = len(row)
     for i in range(1, n - 1):
@@ -259,7 +261,7 @@ def _gradient_row(row, out):  # type: ignore[no-untyped-def]
     out[n - 1] = row[n - 1] - row[n - 2]
 
 
-@_reordering
+@_part
 def _gradients(values, z, y, out):  # type: ignore[no-untyped-def]
     """Central differences of a row along z, y and x (one-sided at the border), (3, X)."""
     nz, ny, _ = values.shape
@@ -287,7 +289,7 @@ def _accumulate(fixed, moving, blocks, parts):  # type: ignore[no-untyped-def]
             _slope_sums(fixed[z, y], moving[z, y], gf, gm, sums)
 
 
-@_reordering
+@_part
 def _power_sums(f, m, at, sums):  # type: ignore[no-untyped-def]
     zero = np.float32(0)
     s1, s2, s3, s4, s5, s6, s7, s8, s9 = zero, zero, zero, zero, zero, zero, zero, zero, zero
@@ -315,7 +317,7 @@ def _power_sums(f, m, at, sums):  # type: ignore[no-untyped-def]
     sums[27] += s9
 
 
-@_reordering
+@_part
 def _slope_sums(f, m, gf, gm, sums):  # type: ignore[no-untyped-def]
     fz, fy, fx = gf[0], gf[1], gf[2]
     mz, my, mx = gm[0], gm[1], gm[2]

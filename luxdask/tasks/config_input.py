@@ -209,7 +209,8 @@ class InputConfig(Settings):
     landmarks_file: FilePath | None = option(
         None,
         INTERMEDIATE,
-        "Path of the file with the landmarks; null means the one beside the images.",
+        "Path of the file with the landmarks (JSON or CSV), or of a folder of such files; null "
+        "means landmarks.lmk.json beside the images.",
     )
     only_create_main_files: bool = option(
         False,

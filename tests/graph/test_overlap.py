@@ -90,8 +90,10 @@ def test_time_is_linear_in_views():
             for i in range(n)
             for j in range(20)
         ]
-        begin = time.perf_counter()
-        table = overlap_table(placed, chunks)
-        spent[n] = time.perf_counter() - begin
+        spent[n] = []
+        for _ in range(3):  # the machine may be busy with something else
+            begin = time.perf_counter()
+            table = overlap_table(placed, chunks)
+            spent[n].append(time.perf_counter() - begin)
         assert len(table.covered) >= len(placed)
-    assert spent[80] < 12 * spent[20] + 0.1
+    assert min(spent[80]) < 12 * min(spent[20]) + 0.1
