@@ -12,7 +12,7 @@ from luxdask.io.stored_registrations import read_registrations
 from luxdask.model.precedence import channels_are_tied, nodes_of, without_landmarks
 from luxdask.model.reuse import in_other_channels, reusable_links
 from luxdask.model.select import resolve_reference
-from luxdask.model.stages import StageRules, content_pairs
+from luxdask.model.stages import StageRules, content_pairs, stack_views
 from luxdask.registration.landmark_pairs import differences
 from luxdask.registration.landmarks import LandmarkPlan, landmark_links
 
@@ -30,6 +30,9 @@ _TIED_CHANNELS = (
     "registration.tiles.register_channels: landmarks align the channels with each other, so that "
     "contents are compared in the Reference's channel only, for all channels"
 )
+
+
+STACKS_NAMED = 10
 
 
 def stage_rules(config: TaskConfig) -> StageRules:
@@ -94,7 +97,27 @@ def plan_registration(
         tuple(known),
         direct,
         outliers.cost_threshold if outliers.mode != "Off" else None,
-        (*notes, *_nothing_to_do(config, jobs, known, direct)),
+        (
+            *notes,
+            *_left_out(chosen, reference, rules),
+            *_nothing_to_do(config, jobs, known, direct),
+        ),
+    )
+
+
+def _left_out(chosen: Experiment, reference: ViewId, rules: StageRules) -> tuple[str, ...]:
+    """Stacks that no image of the reference's optics stands for."""
+    if not (rules.tiles or rules.rotations):
+        return ()
+    there = {node.stack for node in stack_views(chosen.views, reference, rules)}
+    missing = [stack for stack in chosen.stacks if stack not in there]
+    if not missing:
+        return ()
+    more = f" and {len(missing) - STACKS_NAMED} more" if len(missing) > STACKS_NAMED else ""
+    return (
+        f"stacks {', '.join(missing[:STACKS_NAMED])}{more} have no image of the reference's "
+        f"objective, camera{'' if rules.different_channels else ', channel'} and PM id "
+        f"({reference}), so they keep the place of their metadata; choose another input.reference",
     )
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from luxdask.cluster import connect
 from luxdask.errors import ConfigError, ImageFileError, TaskStopped
+from luxdask.io import open_experiment
 from luxdask.io.link_log import read_link_log
 from luxdask.model.corrections import is_identity
 from luxdask.tasks import Task
@@ -246,6 +247,20 @@ def test_nothing_to_register(
     assert all(is_identity(t) for t in found.transforms.values())
     assert result.images
     assert said_in_log(result.folder, "nothing to register") or "stages" in said
+
+
+def test_stacks_without_the_reference_objective_are_named(
+    tmp_path: Path, register_task: Callable[..., Task]
+) -> None:
+    truth = small_experiment(tmp_path / "e", tiles=(1, 3), objectives=2, overlap=0.3)
+    experiment = open_experiment(tmp_path / "e")
+    lost = [v for v in experiment.views if v.id.tile != "x01-y00" or v.id.objective != "left"]
+    task = register_task(truth, input__reference__objective="left")
+    plan = task.compile(experiment.with_views(lost))
+    assert plan.registration is not None
+    assert not any("x01" in p.moving.stack for p in plan.registration.pairs if p.kind == "tiles")
+    (note,) = (n for n in plan.notes if "input.reference" in n)
+    assert note.startswith("stacks 0-x01-y00 have no image of the reference's objective")
 
 
 def said_in_log(folder: Path, words: str) -> bool:
