@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luxdask.cli.progress import progress_view
-from luxdask.cli.run import print_registration, print_result, stop_on_signals
+from luxdask.cli.run import run_and_tell
 from luxdask.cli.terminal import console
 
 if TYPE_CHECKING:
@@ -42,26 +40,13 @@ def register_command(
     images call for. The result is a task folder that other tasks name in
     registration.reuse.task_folder. Ctrl-C stops it gracefully.
     """
-    from luxdask.cluster import connect
     from luxdask.tasks import Task
 
     out = console()
     opened = Task.open(task)
     if opened.folder is None:
         opened = _for_registration(opened, out)
-    compute = opened.config.compute
-    stop = threading.Event()
-    backend = connect(
-        cluster or compute.cluster,
-        n_workers=compute.n_workers,
-        threads_per_worker=compute.threads_per_worker,
-        memory_limit=compute.memory_limit_bytes,
-    )
-    with backend, stop_on_signals(stop, out), progress_view(out) as listener:
-        result = opened.run(cluster=backend, listeners=(listener,), stop=stop)
-    print_result(out, result)
-    if result.registration is not None:
-        print_registration(out, result.registration)
+    result = run_and_tell(opened, out, cluster)
     out.print(
         f"Use it in other tasks: registration.reuse.task_folder = {result.folder}",
         markup=False,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from threading import Event
     from types import FrameType
 
+    from rich.console import Console
+
     from luxdask.tasks import Task, TaskResult
     from luxdask.tasks.registration_result import Registration
 
@@ -50,13 +52,26 @@ def run(
     ] = False,
 ) -> None:
     """Run a task. Ctrl-C stops it gracefully; run its folder (ending in _S) to go on."""
-    from luxdask.cluster import connect
     from luxdask.tasks import Task
 
     opened = _with_compute(Task.open(task, resume=resume), workers, threads)
-    compute = opened.config.compute
-    stop = threading.Event()
     out = console()
+    result = run_and_tell(opened, out, cluster, check_disk=not no_disk_check)
+    if result.images and not no_picture:
+        draw_overview(out, result)
+
+
+def run_and_tell(
+    task: Task, out: Console, cluster: str | None, *, check_disk: bool = True
+) -> TaskResult:
+    """Run a task with a progress bar and a graceful Ctrl-C, and say what came of it.
+
+    cluster : instead of the task's own.
+    """
+    from luxdask.cluster import connect
+
+    compute = task.config.compute
+    stop = threading.Event()
     backend = connect(
         cluster or compute.cluster,
         n_workers=compute.n_workers,
@@ -64,14 +79,11 @@ def run(
         memory_limit=compute.memory_limit_bytes,
     )
     with backend, stop_on_signals(stop, out), progress_view(out) as listener:
-        result = opened.run(
-            cluster=backend, listeners=(listener,), stop=stop, check_disk=not no_disk_check
-        )
+        result = task.run(cluster=backend, listeners=(listener,), stop=stop, check_disk=check_disk)
     print_result(out, result)
     if result.registration is not None:
         print_registration(out, result.registration)
-    if result.images and not no_picture:
-        draw_overview(out, result)
+    return result
 
 
 def _with_compute(task: Task, workers: int | None, threads: int | None) -> Task:

@@ -50,10 +50,9 @@ def overlap_images(
 
 def _inside(patch: Patch, link: Link) -> Box:
     """The voxels of a patch in the volume that was compared."""
-    box = link.overlap
     whole = Box.of_shape(patch.values.shape)
-    corners = patch.to_world.inverse().apply([box.lower, box.upper])
-    start, stop = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
+    box = link.overlap.moved(patch.to_world.inverse())
+    start, stop = np.floor(box.lower), np.ceil(box.upper) + 1
     inside = Box(shape3(start.astype(int).tolist()), shape3(stop.astype(int).tolist())) & whole
     return inside or whole
 

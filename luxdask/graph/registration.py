@@ -248,15 +248,8 @@ class _Seen:
 
 def _in_view(box: BoundingBox, view: View) -> NDArray[np.float64]:
     """Least and greatest voxel coordinate of a box in sample space."""
-    lower, upper = box.lower, box.upper
-    corners = [
-        (z, y, x)
-        for z in (lower[0], upper[0])
-        for y in (lower[1], upper[1])
-        for x in (lower[2], upper[2])
-    ]
-    inside = _inverse(view.view_to_world).apply(corners)
-    return np.array([inside.min(axis=0), inside.max(axis=0)])
+    inside = box.moved(_inverse(view.view_to_world))
+    return np.array([inside.lower, inside.upper])
 
 
 _inverse = lru_cache(maxsize=4096)(Affine.inverse)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-    from luxdask.model.geometry import Affine
     from luxdask.model.links import Link
 
 CSV_NAME = "registration.csv"
@@ -58,15 +56,6 @@ def write_links_csv(path: str | os.PathLike[str], links: Iterable[Link]) -> None
         table.writerows([_cell(value) for value in _row(link)] for link in links)
 
 
-def rotation_deg(transform: Affine) -> float:
-    """Angle of the rotation nearest to a transform, in degrees, 0 to 180."""
-    u, _, vt = np.linalg.svd(np.array(transform.linear))
-    turn = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
-    skew = (turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1])
-    # exact near 0, unlike the arc cosine of the trace alone
-    return math.degrees(math.atan2(math.hypot(*skew), float(np.trace(turn)) - 1))
-
-
 def _row(link: Link) -> tuple[Any, ...]:
     middle = np.add(link.overlap.lower, link.overlap.upper) / 2
     dz, dy, dx = (link.transform.apply(middle) - middle).tolist()
@@ -74,7 +63,7 @@ def _row(link: Link) -> tuple[Any, ...]:
         link.kind,
         *(getattr(link.moving, part) for part in _ID_PARTS),
         *(getattr(link.fixed, part) for part in _ID_PARTS),
-        *(dx, dy, dz, rotation_deg(link.transform)),
+        *(dx, dy, dz, link.transform.rotation_deg),
         link.model,
         *(link.quality, link.precision_um, link.residual_um, link.cost),
         link.status,

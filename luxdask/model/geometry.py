@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from math import prod
+from math import atan2, degrees, hypot, prod
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -95,6 +95,15 @@ class Affine:
         """Length of each transformed axis vector: the voxel size of a voxel-to-µm transform."""
         return vector(np.linalg.norm(np.array(self.linear), axis=0))
 
+    @property
+    def rotation_deg(self) -> float:
+        """Angle of the rotation nearest to the linear part, 0 ... 180; mirroring is left out."""
+        u, _, vt = np.linalg.svd(np.array(self.linear))
+        turn = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+        skew = (turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1])
+        # exact near 0, unlike the arc cosine of the trace alone
+        return degrees(atan2(hypot(*skew), float(np.trace(turn)) - 1))
+
     def is_axis_aligned(self, tolerance: float = 1e-6) -> bool:
         """Whether axes map to axes (scaling, mirroring and swapping allowed)."""
         m = np.abs(np.array(self.linear))
@@ -157,6 +166,16 @@ class BoundingBox:
         """The smallest box around a transformed volume, voxel borders included."""
         corners = to_world.apply(volume_corners(shape))
         return cls(vector(corners.min(axis=0)), vector(corners.max(axis=0)))
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """The eight corners, (8, 3) in µm."""
+        return np.array(list(product(*zip(self.lower, self.upper, strict=True))), dtype=np.float64)
+
+    def moved(self, by: Affine) -> BoundingBox:
+        """The smallest box around this one after a transform."""
+        corners = by.apply(self.corners)
+        return BoundingBox(vector(corners.min(axis=0)), vector(corners.max(axis=0)))
 
     @property
     def extent_um(self) -> Vector:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from luxdask.model.corrections import Corrections, is_identity
-from luxdask.model.geometry import Affine, BoundingBox, vector
+from luxdask.model.geometry import Affine, vector
 from luxdask.model.multi_transform import voxel_form
 from luxdask.model.stages import StackAt, optics_of, stack_of, stack_views
 from luxdask.registration.outliers import solve_with_removal
@@ -229,13 +229,8 @@ def _at_home(link: Link, views: Mapping[ViewId, View], home: Mapping[Optics, Vie
     return replace(
         link,
         transform=to_home @ link.transform @ to_home.inverse(),
-        overlap=_moved_box(link.overlap, to_home),
+        overlap=link.overlap.moved(to_home),
     )
-
-
-def _moved_box(box: BoundingBox, by: Affine) -> BoundingBox:
-    corners = by.apply([box.lower, box.upper])
-    return BoundingBox(vector(corners.min(axis=0)), vector(corners.max(axis=0)))
 
 
 def _for_all_channels(
@@ -326,7 +321,7 @@ def _after(link: Link, fixed: Affine, moving: Affine) -> Link:
     return replace(
         link,
         transform=fixed @ link.transform @ moving.inverse(),
-        overlap=_moved_box(link.overlap, fixed),
+        overlap=link.overlap.moved(fixed),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from luxdask.model.geometry import Affine, volume_corners
+from luxdask.model.geometry import Affine
 from luxdask.registration import refine_kernel
 
 if TYPE_CHECKING:
@@ -98,16 +98,10 @@ def _voxel_range(texture: Texture, region: BoundingBox) -> tuple[Index, Index]:
     """First and last + 1 voxel per axis that are in the region and have trusted neighbours."""
     shape = np.array(texture.values.shape)
     border = np.maximum(np.ceil(border_vx(texture)), 1)
-    corners = texture.to_world.inverse().apply(box_corners(region))
-    low = np.maximum(np.floor(corners.min(axis=0)), border)
-    high = np.minimum(np.ceil(corners.max(axis=0)) + 1, shape - border)
+    inside = region.moved(texture.to_world.inverse())
+    low = np.maximum(np.floor(inside.lower), border)
+    high = np.minimum(np.ceil(inside.upper) + 1, shape - border)
     return low.astype(np.int64), high.astype(np.int64)
-
-
-def box_corners(box: BoundingBox) -> Array:
-    """(8, 3) corners of a box."""
-    unit = volume_corners((1, 1, 1)) + 0.5
-    return np.asarray(box.lower + unit * box.extent_um)
 
 
 def _threshold(

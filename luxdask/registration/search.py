@@ -12,7 +12,7 @@ from scipy import fft
 from luxdask.model.geometry import Affine, BoundingBox
 from luxdask.registration import refine_kernel
 from luxdask.registration.align import align
-from luxdask.registration.points import border_vx, box_corners, strong_points
+from luxdask.registration.points import border_vx, strong_points
 from luxdask.registration.refine import (
     LEAST_CONTRAST,
     finest_um,
@@ -262,7 +262,7 @@ def _settled(
 
 
 def _differ(a: Start, b: Start, box: BoundingBox, scale: float) -> bool:
-    corners = box_corners(box)
+    corners = box.corners
     away = a.transform.apply(corners) - b.transform.apply(corners)
     return bool(np.linalg.norm(away, axis=1).max() > 2 * scale)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from luxdask.model.geometry import Affine, BoundingBox
 from luxdask.registration import refine_kernel
-from luxdask.registration.align import nearest_rotation, sum_over
+from luxdask.registration.align import sum_over
 from luxdask.registration.match import Match
 from luxdask.registration.points import even_points
 
@@ -176,7 +176,7 @@ def _limits(transform: Affine, box: BoundingBox, params: MatchParams) -> tuple[S
         return "at the limit", (
             f"the best match is {shift:.1f} µm away; the maximum translation is {bound:g} µm"
         )
-    turn = rotation_deg(transform)
+    turn = transform.rotation_deg
     largest = sqrt(3) * params.maximum_rotation_deg
     if params.maximum_rotation_deg > 0 and turn > largest:
         return "at the limit", (
@@ -184,12 +184,6 @@ def _limits(transform: Affine, box: BoundingBox, params: MatchParams) -> tuple[S
             f"the maximum rotation is {params.maximum_rotation_deg:g}° about each axis"
         )
     return "ok", ""
-
-
-def rotation_deg(transform: Affine) -> float:
-    """Angle of the rotation nearest to a transform."""
-    turn = nearest_rotation(np.array(transform.linear))
-    return float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
 
 
 def failed(

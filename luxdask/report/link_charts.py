@@ -8,7 +8,7 @@ import numpy as np
 
 from luxdask.report.canvas import BACKGROUND, MUTED, TEXT
 from luxdask.report.link_style import SIGNS, UNSOLVED, WARNING, known_residuals
-from luxdask.report.registration_stage import residual_um, rotation_deg
+from luxdask.report.registration_stage import residual_um
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,7 +185,7 @@ def _largest(stage: Stage) -> list[Line]:
     n = int(lengths.argmax())
     name = stage.names[stage.views[n].id]
     lines = [(f"largest correction: {lengths[n]:.3g} µm ({name})", TEXT)]
-    angles = [rotation_deg(stage.correction(v)) for v in stage.views]
+    angles = [stage.correction(v).rotation_deg for v in stage.views]
     if max(angles) > 0.01:
         turned = stage.names[stage.views[int(np.argmax(angles))].id]
         lines.append((f"largest rotation: {max(angles):.2g}° ({turned})", TEXT))

@@ -20,7 +20,7 @@ from luxdask.report.map_key import (
     rgb,
     size_inches,
 )
-from luxdask.report.registration_stage import middle, rotation_deg
+from luxdask.report.registration_stage import middle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,7 +204,7 @@ def _label(stage: Stage, view: View) -> str:
         return name
     correction = stage.correction(view)
     moved = float(np.linalg.norm(correction.apply(middle(view)) - middle(view)))
-    angle = rotation_deg(correction)
+    angle = correction.rotation_deg
     turned = f", {angle:.2g}°" if angle > 0.01 else ""
     return f"{name}\n{moved:.3g} µm{turned}"
 

@@ -156,14 +156,6 @@ def choose_links(links: Sequence[Link], kind: Kind) -> list[tuple[str, Link]]:
     return found + [(k.status, k) for k in sorted(failed, key=lambda k: -k.quality)[:1]]
 
 
-def rotation_deg(correction: Affine) -> float:
-    """Angle of the rotation that is nearest to a correction."""
-    u, _, vt = np.linalg.svd(np.array(correction.linear))
-    rotation = u @ vt
-    cosine = (np.trace(rotation) * np.sign(np.linalg.det(rotation)) - 1) / 2
-    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
-
-
 def middle(view: View) -> NDArray[np.float64]:
     """Centre (z, y, x) of a view in sample space by its metadata."""
     return view.view_to_world.apply((np.array(view.shape) - 1) / 2)

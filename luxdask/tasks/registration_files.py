@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from luxdask.errors import LuxdaskError, TaskStopped
+from luxdask.errors import LuxdaskError
 from luxdask.graph.overlaps import overlap_images
 from luxdask.io.link_log import LinkLog, read_link_log
 from luxdask.io.registration_csv import CSV_NAME, write_links_csv
@@ -19,6 +19,7 @@ from luxdask.report.pairs_picture import OverlapPicture
 from luxdask.report.registration import write_registration_pictures
 from luxdask.report.registration_stage import choose_links
 from luxdask.tasks.registration import measure, solve
+from luxdask.tasks.stages import require_complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,9 +51,8 @@ def register_in_folder(
     done = [link for link in read_link_log(folder.path) if link.status != "unreadable"]
     with LinkLog(folder.path) as kept:
         links = measure(planned.jobs, backend, stop, tell, done=done, keep=kept.add)
-    if links is None:
-        stopped = folder.path.with_name(f"{folder.path.name}_S")
-        raise TaskStopped(f"stopped; go on with: luxdask run {stopped}")
+    require_complete(links is not None, folder)
+    assert links is not None
     registration = replace(solve(planned, links), folder=folder.path)
     write_registration(registration)
     return registration

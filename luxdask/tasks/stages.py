@@ -44,7 +44,7 @@ def estimate_quality_maps(
         reporter.tell(Progress("quality", done, len(tasks)))
         return []
 
-    _finish(execute(tasks, backend, finished, stop, _describe_quality), folder)
+    require_complete(execute(tasks, backend, finished, stop, _describe_quality), folder)
 
 
 def fuse_all(
@@ -65,7 +65,7 @@ def fuse_all(
 
     try:
         reporter.tell(tally.progress(), now=True)
-        _finish(execute(stream, backend, finished, stop, stream.describe), folder)
+        require_complete(execute(stream, backend, finished, stop, stream.describe), folder)
     finally:
         receipts.close()
     return tally.voxels
@@ -117,7 +117,8 @@ def _describe_quality(task: Task) -> str:
     return f"image quality of {Path(source.path).name}"
 
 
-def _finish(complete: bool, folder: TaskFolder) -> None:
+def require_complete(complete: bool, folder: TaskFolder) -> None:
+    """Raise `TaskStopped`, with how to go on, where a stage was stopped before its end."""
     if not complete:
         stopped = folder.path.with_name(f"{folder.path.name}_S")
         raise TaskStopped(f"stopped; go on with: luxdask run {stopped}")

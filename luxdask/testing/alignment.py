@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from luxdask.errors import ConfigError
 from luxdask.model.geometry import Affine, volume_corners
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from luxdask.model.geometry import BoundingBox
     from luxdask.model.links import Link
     from luxdask.model.view import ViewId
     from luxdask.testing.truth import TrueView, Truth
@@ -92,15 +90,10 @@ def link_errors(truth: Truth, links: Iterable[Link]) -> list[float]:
 
 
 def _link_error(truth: Truth, link: Link) -> float:
-    corners = _box_corners(link.overlap)
+    corners = link.overlap.corners
     expected = true_link(truth, link.fixed, link.moving).apply(corners)
     scale = _view(truth, link.fixed).view_to_world
     return float(_distances_vx(scale, link.transform.apply(corners) - expected).max())
-
-
-def _box_corners(box: BoundingBox) -> NDArray[np.float64]:
-    unit = (volume_corners((1, 1, 1)) + 0.5).astype(np.float64)
-    return np.asarray(np.array(box.lower) + unit * box.extent_um)
 
 
 def _view(truth: Truth, identity: ViewId) -> TrueView:
@@ -139,7 +132,7 @@ def _error(view: TrueView, expected: Affine, found: Affine) -> PositionError:
     return PositionError(
         largest_vx=float(distances.max()),
         mean_vx=float(distances.mean()),
-        angle_deg=_angle_deg(found @ expected.inverse()),
+        angle_deg=(found @ expected.inverse()).rotation_deg,
     )
 
 
@@ -147,11 +140,3 @@ def _distances_vx(to_world: Affine, differences_um: NDArray[np.float64]) -> NDAr
     """Lengths of differences in sample space, each axis of the view counted in its own voxels."""
     in_voxels = np.linalg.solve(np.array(to_world.linear), differences_um.T)
     return np.asarray(np.linalg.norm(in_voxels, axis=0))
-
-
-def _angle_deg(affine: Affine) -> float:
-    """Angle of the rotation that is nearest to the linear part."""
-    left, _, right = np.linalg.svd(np.array(affine.linear))
-    if np.linalg.det(left @ right) < 0:
-        left[:, -1] *= -1
-    return float(np.degrees(Rotation.from_matrix(left @ right).magnitude()))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from luxdask.errors import MetadataError, OutputError
-from luxdask.io.registration_csv import COLUMNS, rotation_deg, write_links_csv
+from luxdask.io.registration_csv import COLUMNS, write_links_csv
 from luxdask.io.registration_document import correction_document, link_document, parse_document
 from luxdask.io.registration_file import (
     correction_path,
@@ -303,4 +303,4 @@ def test_the_angle_is_that_of_the_rotation(angle: float, axis: tuple[float, ...]
         axis, length = (1.0, 0.0, 0.0), np.float64(1)
     turn = Rotation.from_rotvec(np.radians(angle) * np.array(axis) / length).as_matrix()
     stretched = turn @ np.diag([1.1, 1.1, 1.1])
-    assert rotation_deg(Affine.from_array(stretched)) == pytest.approx(angle, abs=1e-6)
+    assert Affine.from_array(stretched).rotation_deg == pytest.approx(angle, abs=1e-6)

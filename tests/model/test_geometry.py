@@ -161,3 +161,12 @@ def test_values_come_from_any_sequence():
     assert shape3(np.array([1, 2, 3])) == (1, 2, 3)
     with pytest.raises(ValueError, match="unpack"):
         vector([1, 2])
+
+
+def test_a_box_turned_by_any_angle_is_enclosed_by_all_its_corners():
+    box = BoundingBox((0.0, 0.0, 0.0), (2.0, 4.0, 6.0))
+    assert box.corners.shape == (8, 3)
+    half = np.sqrt(0.5)
+    turned = box.moved(Affine.from_array([[1, 0, 0], [0, half, -half], [0, half, half]]))
+    np.testing.assert_allclose(turned.lower, (0, -6 * half, 0), atol=1e-12)
+    np.testing.assert_allclose(turned.upper, (2, 4 * half, 10 * half), atol=1e-12)

@@ -8,7 +8,6 @@ from scipy.spatial.transform import Rotation
 from luxdask.model.geometry import Affine
 from luxdask.registration.match import MatchParams
 from luxdask.registration.patch import Patch
-from luxdask.registration.points import box_corners
 from luxdask.registration.refine import LEAST_CONTRAST, refine, scales_um
 from luxdask.registration.texture import noise_of, texture_of
 from luxdask.registration.verdict import common_box
@@ -34,7 +33,7 @@ def largest_error(
     found: Affine, linear: np.typing.NDArray[np.float64], shift: list[float]
 ) -> float:
     middle = (np.array(SHAPE) - 1) / 2
-    corners = box_corners(common_box(*two_views(np.eye(3), [0, 0, 0]), Affine()))
+    corners = common_box(*two_views(np.eye(3), [0, 0, 0]), Affine()).corners
     truth = (corners - middle) @ linear.T + middle + shift
     return float(np.linalg.norm(found.apply(corners) - truth, axis=1).max())
 

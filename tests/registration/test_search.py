@@ -10,9 +10,8 @@ from scipy.spatial.transform import Rotation
 from luxdask.model.geometry import Affine, BoundingBox
 from luxdask.registration.match import Match, MatchParams
 from luxdask.registration.patch import Patch
-from luxdask.registration.points import box_corners
 from luxdask.registration.search import match_rigid
-from luxdask.registration.verdict import common_box, rotation_deg
+from luxdask.registration.verdict import common_box
 from luxdask.testing import DemoSpec
 from luxdask.testing.layout import plan_poses, volume_to_world
 from luxdask.testing.optics import Exposure, expose, form_image
@@ -51,7 +50,7 @@ def misplace(
 
 def error_um(found: Match, truth: Affine, fixed: Patch, moving: Patch) -> float:
     """Largest error at a corner of the common volume."""
-    corners = box_corners(common_box(fixed, moving, truth))
+    corners = common_box(fixed, moving, truth).corners
     away = found.transform.apply(truth.inverse().apply(corners)) - corners
     return float(np.linalg.norm(away, axis=1).max())
 
@@ -88,7 +87,7 @@ def test_views_around_the_sample(
         found = match_rigid(fixed, moving, params)
         assert found.status == "ok", found.reason
         assert error_um(found, truth, fixed, moving) < 0.3 * spacing[0]
-        assert rotation_deg(found.transform @ truth.inverse()) < 0.1
+        assert (found.transform @ truth.inverse()).rotation_deg < 0.1
         assert found.quality > 0.7
         linear = np.array(found.transform.linear)
         assert np.allclose(linear @ linear.T, np.eye(3), atol=1e-6)

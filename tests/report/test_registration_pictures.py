@@ -22,7 +22,7 @@ from luxdask.report.map_geometry import place_views, plane_of
 from luxdask.report.map_groups import map_groups
 from luxdask.report.pairs_picture import OverlapPicture, best_cut, correlation
 from luxdask.report.registration import plot_registration, write_registration_pictures
-from luxdask.report.registration_stage import choose_links, rotation_deg, stage_of
+from luxdask.report.registration_stage import choose_links, stage_of
 from luxdask.report.stage_picture import draw_stage
 
 if TYPE_CHECKING:
@@ -352,7 +352,7 @@ def test_links_worth_a_look_are_chosen() -> None:
 @pytest.mark.parametrize("degrees", [0.0, 1.5, 90.0, 180.0])
 def test_the_angle_of_a_correction_is_that_of_scipy(degrees: float) -> None:
     matrix = Rotation.from_rotvec(np.radians(degrees) * np.array([0.6, 0, 0.8])).as_matrix()
-    assert rotation_deg(Affine.from_array(1.02 * matrix)) == pytest.approx(degrees, abs=1e-4)
+    assert Affine.from_array(1.02 * matrix).rotation_deg == pytest.approx(degrees, abs=1e-4)
 
 
 def test_a_plot_on_given_axes_holds_the_map_alone() -> None:
