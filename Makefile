@@ -1,6 +1,8 @@
 # Everything runs in .venv, which the first target makes. Another interpreter: make test PYTHON=python3.12
 PYTHON ?= python3
 ARGS ?=
+# Tests that run side by side: many of them wait for processes.
+JOBS ?= 4
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -14,7 +16,7 @@ BENCH_INSTALLED := .venv/.installed-bench
 
 help:
 	@echo "make demo    make a small experiment in ./demo, register and fuse it, and draw a picture of the result"
-	@echo "make test    run the tests             (make test ARGS='-k omezarr')"
+	@echo "make test    run the tests             (make test ARGS='-k omezarr' JOBS=0)"
 	@echo "make check   ruff, mypy and the import rules"
 	@echo "make bench   measure speed and memory, beside multiview-stitcher and elastix; results in benchmarks/out"
 	@echo "make clean   remove what these targets made, except .venv"
@@ -23,7 +25,7 @@ demo: $(INSTALLED)
 	@$(BIN)/luxdask demo
 
 test: $(INSTALLED)
-	@$(BIN)/pytest -q $(ARGS)
+	@$(BIN)/pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 check: $(INSTALLED)
 	@echo "== ruff check";  $(BIN)/ruff check .
@@ -39,6 +41,9 @@ bench: $(BENCH_INSTALLED)
 	@$(BIN)/python benchmarks/fusion.py
 	@echo "== registration of tiles and rigid pairs, beside multiview-stitcher and elastix (10 minutes)"
 	@$(BIN)/python benchmarks/registration.py
+	@echo "== deconvolution beside scikit-image and RedLionfish, and how close it comes to the truth"
+	@$(BIN)/python benchmarks/deconvolution.py
+	@$(BIN)/python benchmarks/deconvolution_truth.py
 	@echo "== compiling plans of up to 10,000 tiles"
 	@$(BIN)/python benchmarks/scale.py
 

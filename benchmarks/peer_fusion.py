@@ -132,7 +132,7 @@ def _fuse_to(target: Path, folder: Path, rotated: bool) -> Shape:
     from multiview_stitcher import fusion
 
     with dask.config.set(scheduler="threads", num_workers=CORES):
-        tiles = _open_tiles(folder, rotated)
+        tiles = open_tiles(folder, rotated)
         chunks = dict(zip("zyx", (CHUNK,) * 3, strict=True))
         fused = fusion.fuse(tiles, transform_key="world", output_chunksize=chunks)
         fused.data.to_zarr(target, mode="w", compressors=None)
@@ -148,7 +148,8 @@ def _warm_up(rotated: bool) -> None:
         _fuse_to(folder / "fused.zarr", folder, rotated)
 
 
-def _open_tiles(folder: Path, rotated: bool) -> list[Any]:
+def open_tiles(folder: Path, rotated: bool) -> list[Any]:
+    """The tiles of `write_zarr_tiles` as the peer takes them."""
     import zarr
     from multiview_stitcher import param_utils
     from multiview_stitcher import spatial_image_utils as si_utils

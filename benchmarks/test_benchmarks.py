@@ -10,6 +10,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import fusion
 import scale
+import submission
+
+from luxdask.cluster import connect
 
 
 def test_fusion_measures_one_run(tmp_path: Path) -> None:
@@ -32,3 +35,15 @@ def test_scale_counts_tiles_and_chunks() -> None:
     assert row["tiles"] == 9
     assert 0 < row["chunks_covered"] <= row["chunks"]
     assert row["compile_s"] < 5
+
+
+def test_many_tiny_tasks_take_no_memory() -> None:
+    """A short version: the bounds are wide, since the first thousands still warm things up."""
+    with submission.local_cluster() as (address, scheduler), connect(address) as backend:
+        memory = submission.watch_memory(backend, scheduler, 3_000, samples=10)
+        speed = submission.compare(backend, scheduler, piece=200, turns=1)
+    assert [row.done for row in memory] == list(range(300, 3_001, 300))
+    assert submission.growth(memory, "client", warm=0.4) < 0.3
+    assert submission.growth(memory, "scheduler", warm=0.4) < 0.3
+    assert speed.tasks == 200
+    assert speed.cpu_ratio > 0.3

@@ -25,10 +25,6 @@ class SelectionError(LuxdaskError, ValueError):
     """A selection matches no image; the message lists what exists."""
 
 
-class NotAvailableError(ConfigError):
-    """A setting that is part of the schema but does not work in this version."""
-
-
 class ClusterError(LuxdaskError, RuntimeError):
     """The workers cannot be started or reached."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,30 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 CHUNK = [64, 64, 64]
 
 
+def pytest_configure() -> None:
+    """Processes of tests start with SIGINT ignored, which their children would inherit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+LONG = (
+    "test_kill.py", "test_submit.py", "test_runs.py", "test_registration_accuracy.py",
+    "test_demo.py", "test_queue.py", "test_dask_backend.py", "test_faults.py",
+    "test_registration_landmarks.py",
+)  # fmt: skip
+"""Files that take longest; where tests run side by side they begin first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a file stay together in one process, so that its fixtures are made once.
+
+    But for those that wait for processes for minutes.
+    """
+    items.sort(key=lambda item: item.path.name not in LONG)
+    for item in items:
+        group = item.nodeid if item.path.name == "test_kill.py" else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real volumes; tests that need it are skipped where it is missing."""
@@ -33,8 +58,18 @@ def real_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keeps a user's saved defaults out of the tests."""
+    """Keeps a user's saved defaults and queue out of the tests."""
     monkeypatch.setenv("LUXDASK_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("LUXDASK_STATE_DIR", str(tmp_path / "state"))
+
+
+@pytest.fixture(autouse=True)
+def _leaves_signals_alone() -> Iterator[None]:
+    """A test that changed what Ctrl-C does would change the tests after it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    after = signal.signal(signal.SIGINT, before)
+    assert after is before, f"SIGINT is handled by {after} after this test"
 
 
 @pytest.fixture

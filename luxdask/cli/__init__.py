@@ -13,7 +13,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luxdask.cli import check, defaults, demo, demo_data, info, new, register, run, schema
+from luxdask.cli import (
+    check,
+    cluster,
+    defaults,
+    demo,
+    demo_data,
+    info,
+    mtf,
+    new,
+    psf,
+    queue,
+    register,
+    roi,
+    run,
+    schema,
+    status,
+    stop,
+    submit,
+    submitted,
+    tiffs,
+)
 from luxdask.cli.terminal import console
 from luxdask.errors import (
     ConfigError,
@@ -61,7 +81,27 @@ def _program(
     """Accept the options of the program itself; `main` acts on them."""
 
 
-for _command in (demo, info, demo_data, new, check, register, run, schema, defaults):
+for _command in (
+    demo,
+    info,
+    demo_data,
+    tiffs,
+    roi,
+    mtf,
+    new,
+    check,
+    register,
+    run,
+    psf,
+    queue,
+    submit,
+    submitted,
+    status,
+    stop,
+    cluster,
+    schema,
+    defaults,
+):
     _command.register(app)
 
 

@@ -11,7 +11,7 @@ import typer
 from luxdask.cli.terminal import console, human_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from rich.table import Table
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BYTES_PER_VOXEL = 2
 NOTES_SHOWN = 20
+ROWS_SHOWN = 60
 _COLUMNS = (
     "channel",
     "stack",
@@ -37,18 +38,30 @@ def info(
     path: Annotated[
         str,
         typer.Argument(
-            help="An experiment, its raw folder, a task folder, a main file or an image."
+            help="An experiment, its raw folder, a task folder, a main file or an image; "
+            "or OME-Zarr, BigDataViewer XML, TIFF stack, tiffs.json."
         ),
     ],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all views as JSON, for programs.")
     ] = False,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--applies",
+            help="A task file or folder: show what its settings do to each image (transforms, "
+            "region of interest, corrections, landmarks).",
+        ),
+    ] = None,
 ) -> None:
     """List the images of an experiment; reads metadata only."""
+    from luxdask.cli.applied import show_applied
     from luxdask.io import open_experiment
 
     experiment = open_experiment(path)
-    if as_json:
+    if task is not None:
+        show_applied(experiment, task, as_json=as_json)
+    elif as_json:
         typer.echo(json.dumps(as_document(experiment), indent=2))
     else:
         _print_table(experiment)
@@ -93,6 +106,8 @@ def _view_document(view: View) -> dict[str, Any]:
         "spacing_um_zyx": list(view.spacing_um),
         "detection_directions_zyx": [list(d) for d in view.detection_directions],
         "view_to_world_zyx": view.view_to_world.to_array().tolist(),
+        "format": "lux" if view.source.foreign is None else view.source.foreign.format,
+        "voxel_type": "uint16" if view.source.foreign is None else view.source.foreign.voxel_type,
         "file": view.source.path,
         "dataset": view.source.dataset,
         "sidecar": view.source.sidecar,
@@ -123,10 +138,25 @@ def _table(experiment: Experiment) -> Table:
     groups: dict[tuple[str, ...], list[int]] = {}
     for view in sorted(experiment.views, key=_order):
         groups.setdefault(_row(view), []).append(view.id.time_point)
-    for row, time_points in groups.items():
-        shown = f"{len(time_points)} ({ranges(time_points)})"
-        table.add_row(*(Text(cell) for cell in (*row, shown)))
+    rows = [(*row, f"{len(times)} ({ranges(times)})") for row, times in groups.items()]
+    for cells in rows if len(rows) <= ROWS_SHOWN else _tiles_joined(rows):
+        table.add_row(*map(Text, cells))
     return table
+
+
+def _tiles_joined(rows: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """One row for the tiles of a stack that differ in nothing else."""
+    from luxdask.model.view import stack_and_tile
+
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for channel, stack, *rest in rows:
+        number, tile = stack_and_tile(stack)
+        groups.setdefault((channel, number, *rest), []).append(tile)
+    for (channel, number, *rest), tiles in groups.items():
+        stack = f"{number}-{tiles[0]}" if tiles[0] else number
+        if len(tiles) > 1:
+            stack = f"{number} ({len(tiles)} tiles, {tiles[0]} to {tiles[-1]})"
+        yield (channel, stack, *rest)
 
 
 def _order(view: View) -> tuple[object, ...]:

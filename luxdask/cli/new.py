@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +25,8 @@ def new(
     experiment: Annotated[
         list[str],
         typer.Argument(
-            help="An experiment, its raw folder, a task folder, a main file, or several files."
+            help="An experiment, its raw folder, a task folder, a main file, or several files; "
+            "or OME-Zarr, BigDataViewer XML, tiffs.json."
         ),
     ],
     output: Annotated[
@@ -43,12 +43,13 @@ def new(
 ) -> None:
     """Make a task file: your saved defaults, adapted to the images, with the values you set."""
     import luxdask
+    from luxdask.io.discover import absolute
     from luxdask.io.json_file import json_text, write_json
     from luxdask.tasks.options import at_level, changed_keys
 
-    _require_free(output, force)
+    require_free(output, force)
     given = parse_assignments(values or [])
-    paths = [os.path.abspath(path) for path in experiment]
+    paths = [absolute(path) for path in experiment]
     opened = luxdask.open_experiment(paths if len(paths) > 1 else paths[0])
     config, changes = make_config(opened, paths, given)
     document = at_level(config, level.value, also=(*changed_keys(config), *given))
@@ -84,7 +85,6 @@ def make_config(
     now.
     """
     from luxdask.model.select import resolve_reference, select_views
-    from luxdask.tasks.availability import require_available
     from luxdask.tasks.config import set_values
     from luxdask.tasks.defaults import automatic_defaults
     from luxdask.tasks.template import load_template
@@ -96,20 +96,20 @@ def make_config(
         base = set_values(base, {time_point: given[time_point]})
     config, changes = automatic_defaults(experiment, base)
     config = set_values(config, given)
-    require_available(config)
     select_views(experiment, config.input.select.to_selection())
     resolve_reference(experiment, config.input.reference.to_reference())
     return config, tuple(c for c in changes if c.key not in given)
 
 
-def _require_free(output: str, force: bool) -> None:
+def require_free(output: str, force: bool) -> None:
+    """Raise `OutputError` where a task file cannot be written, or would replace one."""
     if output == STDOUT:
         return
     path = Path(output)
     if path.is_dir():
-        raise OutputError(f"{path} is a folder; name the task file with -o, as in -o task.json")
+        raise OutputError(f"{path} is a folder; name the task file, as in task.json")
     if path.exists() and not force:
-        raise OutputError(f"{path} exists; replace it with --force, or choose another with -o")
+        raise OutputError(f"{path} exists; replace it with --force, or choose another")
 
 
 def _report(output: str, changes: Sequence[ChangedDefault]) -> None:

@@ -46,14 +46,15 @@ def progress_view(out: Console) -> Iterator[Listener]:
 
 
 def _lines(out: Console) -> Listener:
-    last: dict[str, Any] = {"stage": "", "time": 0.0}
+    last: dict[str, Any] = {"news": ("", ""), "time": 0.0}
 
     def show(progress: Progress) -> None:
         now = time.monotonic()
         finished = progress.done == progress.total
         due = now - last["time"] >= LINE_INTERVAL_S
-        if progress.stage != last["stage"] or finished or due:
-            last.update(stage=progress.stage, time=now)
+        news = (progress.stage, progress.waiting) != last["news"]
+        if news or finished or due:
+            last.update(news=(progress.stage, progress.waiting), time=now)
             out.print(f"{progress.stage}: {progress_text(progress)}", markup=False)
 
     return show
@@ -69,6 +70,8 @@ def progress_text(progress: Progress) -> str:
         parts.append(f"{human_bytes(progress.bytes_written)} written")
     if progress.seconds_left is not None and progress.done < progress.total:
         parts.append(f"{duration(progress.seconds_left)} left")
+    if progress.waiting:
+        parts.append(progress.waiting)
     return ", ".join(parts)
 
 

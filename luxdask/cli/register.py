@@ -29,7 +29,8 @@ def register_command(
     cluster: Annotated[
         str | None,
         typer.Option(
-            help="threads, processes, local, or a scheduler's address; instead of compute.cluster."
+            help="threads, processes, local, cuda, slurm, pbs, a scheduler's address, or a "
+            "description of a cluster (luxdask cluster init); instead of compute.cluster."
         ),
     ] = None,
 ) -> None:

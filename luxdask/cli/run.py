@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from luxdask.cli.progress import progress_view
-from luxdask.cli.terminal import console, human_bytes
+from luxdask.cli.terminal import console, human_bytes, load_printing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
     from threading import Event
     from types import FrameType
 
@@ -22,16 +26,19 @@ if TYPE_CHECKING:
     from luxdask.tasks import Task, TaskResult
     from luxdask.tasks.registration_result import Registration
 
+    Stopping = Callable[[Event, Console], AbstractContextManager[None]]
+
 
 def run(
     task: Annotated[
-        str,
+        str | None,
         typer.Argument(help="The task file; or the folder of a stopped task, which then goes on."),
-    ],
+    ] = None,
     cluster: Annotated[
         str | None,
         typer.Option(
-            help="threads, processes, local, or a scheduler's address; instead of compute.cluster."
+            help="threads, processes, local, cuda, slurm, pbs, a scheduler's address, or a "
+            "description of a cluster (luxdask cluster init); instead of compute.cluster."
         ),
     ] = None,
     workers: Annotated[
@@ -44,29 +51,61 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on in a failed task's folder as well.")
     ] = False,
+    update: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Bring this task's folder up to date: only what has changed is done again. With "
+            "a task file it gets the settings of that, otherwise it keeps its own.",
+        ),
+    ] = None,
     no_picture: Annotated[
         bool, typer.Option("--no-picture", help="Draw no overview.png of the result.")
     ] = False,
     no_disk_check: Annotated[
         bool, typer.Option("--no-disk-check", help="Start even where the disk looks too small.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="Write dask's performance report (HTML) to this file."),
+    ] = None,
 ) -> None:
     """Run a task. Ctrl-C stops it gracefully; run its folder (ending in _S) to go on."""
-    from luxdask.tasks import Task
-
-    opened = _with_compute(Task.open(task, resume=resume), workers, threads)
+    opened = _with_compute(_opened(task, update, resume=resume), workers, threads)
     out = console()
-    result = run_and_tell(opened, out, cluster, check_disk=not no_disk_check)
+    result = run_and_tell(opened, out, cluster, check_disk=not no_disk_check, report=report)
     if result.images and not no_picture:
         draw_overview(out, result)
 
 
+def _opened(task: str | None, update: str | None, *, resume: bool) -> Task:
+    """The task of a file or folder, or the update of a folder."""
+    from luxdask.errors import ConfigError
+    from luxdask.tasks import Task
+
+    if update is not None:
+        return Task.update(update, task)
+    if task is None:
+        raise ConfigError("give a task file, the folder of a stopped task, or --update FOLDER")
+    return Task.open(task, resume=resume)
+
+
 def run_and_tell(
-    task: Task, out: Console, cluster: str | None, *, check_disk: bool = True
+    task: Task,
+    out: Console,
+    cluster: str | None,
+    *,
+    check_disk: bool = True,
+    stopping: Stopping | None = None,
+    entered: Callable[[Path], None] | None = None,
+    report: Path | None = None,
 ) -> TaskResult:
     """Run a task with a progress bar and a graceful Ctrl-C, and say what came of it.
 
     cluster : instead of the task's own.
+    stopping : what stops the run; by default `stop_on_signals`.
+    entered : called with the task folder before anything is computed.
+    report : where dask's performance report goes.
     """
     from luxdask.cluster import connect
 
@@ -78,8 +117,19 @@ def run_and_tell(
         threads_per_worker=compute.threads_per_worker,
         memory_limit=compute.memory_limit_bytes,
     )
-    with backend, stop_on_signals(stop, out), progress_view(out) as listener:
-        result = task.run(cluster=backend, listeners=(listener,), stop=stop, check_disk=check_disk)
+    if backend.link:
+        out.print(f"Dashboard of dask: {backend.link}", markup=False)
+    reporting = nullcontext() if report is None else backend.report(str(report))
+    signals = (stopping or stop_on_signals)(stop, out)
+    with backend, reporting, signals, progress_view(out) as listener:
+        result = task.run(
+            cluster=backend,
+            listeners=(listener,),
+            stop=stop,
+            check_disk=check_disk,
+            entered=entered,
+            announce=lambda text: out.print(f"Update: {text}", markup=False, soft_wrap=True),
+        )
     print_result(out, result)
     if result.registration is not None:
         print_registration(out, result.registration)
@@ -140,11 +190,27 @@ def draw_overview(out: Any, result: TaskResult) -> None:
         out.print(f"  {path.name}", markup=False)
 
 
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+
+
+def print_nowhere() -> None:
+    """A terminal that is gone refuses what is printed, and the run must not fail for that."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
 @contextmanager
 def stop_on_signals(stop: Event, out: Any) -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into a graceful stop; a second one ends at once."""
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a graceful stop; a second one ends at once.
+
+    SIGHUP says that the terminal is gone; where it is ignored (nohup), that stays so.
+    """
 
     def ask(number: int, _: FrameType | None) -> None:
+        if number == HANGUP:
+            print_nowhere()
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
@@ -153,7 +219,10 @@ def stop_on_signals(stop: Event, out: Any) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signals = (signal.SIGINT, signal.SIGTERM)
+    load_printing(out)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
+        signals.append(HANGUP)
     before = [signal.signal(s, ask) for s in signals]
     try:
         yield

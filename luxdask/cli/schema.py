@@ -82,8 +82,7 @@ On the command line a setting is given as `--set output.sampling.depth=2`, in Py
 refused before anything runs. `null` means "automatic" or "none", as the last column says.
 
 The level is that of `luxdask new --level`, which leaves the settings of higher levels out of the
-file. What is not there yet (deconvolution, regions of interest, flatfield and camera pixels, the
-starters for batch systems) is part of the document already; a task that switches it on is refused.
+file.
 
 This page is made by `luxdask schema --markdown > docs/settings.md`.
 """

@@ -29,6 +29,12 @@ def console(*, stderr: bool = False) -> Console:
     )
 
 
+def load_printing(out: Console) -> None:
+    """Load what printing needs, so that a signal handler that prints meets nothing half loaded."""
+    with out.capture():
+        out.print("Loaded: :+1:")
+
+
 def human_bytes(size_bytes: float) -> str:
     """A size with a unit, three digits: 2.75 GiB."""
     if size_bytes < _STEP:

@@ -22,6 +22,8 @@ class Progress:
         Since this run began to compute.
     done_before
         Write tasks that an earlier run has done.
+    waiting
+        What the tasks wait for, such as "waiting for workers"; "" while they run.
     voxels_per_s, seconds_left
         Current rate and forecast; None while unknown.
     """
@@ -34,6 +36,7 @@ class Progress:
     bytes_written: int = 0
     seconds: float = 0.0
     done_before: int = 0
+    waiting: str = ""
 
     @property
     def voxels_per_s(self) -> float | None:
@@ -50,3 +53,19 @@ class Progress:
 
 
 Listener = Callable[[Progress], None]
+
+
+@dataclass
+class Counts:
+    """What went wrong and was mended while tasks ran.
+
+    Attributes
+    ----------
+    retries
+        Failed tasks that were tried again.
+    in_pieces
+        Those of them that ran out of memory and were computed in smaller pieces.
+    """
+
+    retries: int = 0
+    in_pieces: int = 0

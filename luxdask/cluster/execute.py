@@ -2,73 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from queue import Empty, SimpleQueue
+import time
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from luxdask.errors import LuxdaskError, OutputError, TaskFailedError
+from luxdask.cluster.events import Counts
+from luxdask.cluster.failures import failure
+from luxdask.cluster.window import Window
 
 if TYPE_CHECKING:
     from threading import Event
 
     from dask.task_spec import Task
-    from dask.typing import Key
 
-    from luxdask.cluster.backend import Backend
+    from luxdask.cluster.backend import Backend, Ended
 
-log = logging.getLogger(__name__)
-
-RETRIES = 2
-WINDOW_PER_SLOT = 4
-POLL_S = 0.2
+CHECK_S = 1.0
 
 Finished = Callable[[Any], Iterable["Task"]]
 """Takes one task's result; returns the tasks that can run now because of it."""
-
-
-class _Window:
-    """Tasks under way and waiting; never more than a few per slot, however many there are."""
-
-    def __init__(self, tasks: Iterable[Task], backend: Backend) -> None:
-        self.source: Iterator[Task] = iter(tasks)
-        self.backend = backend
-        self.waiting: deque[Task] = deque()
-        self.flying: dict[Key, Task] = {}
-        self.failures: dict[Key, int] = {}
-        self.ended: SimpleQueue[tuple[Key, Any, BaseException | None]] = SimpleQueue()
-
-    def fill(self) -> None:
-        """Submit until the window is full; what became possible last goes first."""
-        room = self.backend.slots * WINDOW_PER_SLOT - len(self.flying)
-        batch = [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
-        batch.extend(islice(self.source, max(0, room - len(batch))))
-        self.flying.update((task.key, task) for task in batch)
-        self.backend.submit(batch, lambda *ended: self.ended.put(ended))
-
-    def next_ended(self) -> tuple[Task, Any, BaseException | None] | None:
-        """One task that has ended, or None when none did for a moment."""
-        try:
-            key, result, error = self.ended.get(timeout=POLL_S)
-        except Empty:
-            return None
-        return self.flying.pop(key), result, error
-
-    def retry(self, task: Task, error: BaseException) -> bool:
-        """Whether a failed task was queued again."""
-        count = self.failures[task.key] = self.failures.get(task.key, 0) + 1
-        if count > RETRIES or not is_passing(error):
-            return False
-        log.warning("%s failed (%s), trying again", task.key, error)
-        self.waiting.append(task)
-        return True
-
-
-def is_passing(error: BaseException) -> bool:
-    """Whether a failure may go away by itself: not for a full disk or a damaged file."""
-    return not isinstance(error, LuxdaskError) and isinstance(error, Exception)
 
 
 def execute(
@@ -77,45 +29,61 @@ def execute(
     finished: Finished,
     stop: Event,
     describe: Callable[[Task], str] = lambda task: str(task.key),
+    *,
+    smaller: Callable[[Task], Task | None] = lambda _: None,
+    waiting: Callable[[str], None] = lambda _: None,
+    counts: Counts | None = None,
 ) -> bool:
     """Run tasks to the end; True when all are done, False when stopped before.
 
     tasks : taken one by one as the window moves on, so they may be generated.
     finished : called in this thread with each result; returns follow-up tasks.
-    stop : when set, no more tasks are submitted; those under way end and are reported.
+    stop : when set, no more tasks begin; those under way end and are reported.
     describe : names a task for errors.
+    smaller : the same task with less memory, for one that ran out of it; None where there is none.
+    waiting : told what the tasks wait for, and "" when they run again.
+    counts : where retries are counted.
     Raises `TaskFailedError` after the other tasks under way have ended; a full disk or a
-    damaged input raises its own error.
+    damaged input raises its own error; `ClusterError` where no worker is left, nor will come.
     """
-    window = _Window(tasks, backend)
-    failed: tuple[Task, BaseException] | None = None
+    window = Window(tasks, backend, counts or Counts())
+    watch = _Watch(backend, waiting)
+    failed: tuple[Task, Ended] | None = None
+    ending = False
     while True:
-        if not stop.is_set() and failed is None:
+        if not ending and (stop.is_set() or failed is not None):
+            ending = True
+            backend.give_back()
+        if not ending:
             window.fill()
-        if not window.flying:
+        if not window.flying and (ending or window.is_empty()):
             break
+        watch.look()
         ended = window.next_ended()
         if ended is None:
             continue
-        task, result, error = ended
-        if error is None:
-            window.waiting.extend(finished(result))
-        elif failed is None and not window.retry(task, error):
-            failed = (task, error)
+        if ended[1].error is None:
+            window.waiting.extend(finished(ended[1].result))
+        elif not window.takes_back(*ended, smaller) and failed is None:
+            failed = ended
     if failed is not None:
-        _raise(describe(failed[0]), failed[1])
-    return not stop.is_set() or (not window.waiting and next(window.source, None) is None)
+        task, last = failed
+        raise failure(describe(task), last, window.failures[task.key])
+    return window.is_empty()
 
 
-def _raise(name: str, error: BaseException) -> None:
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        raise error
-    kind = type(error) if isinstance(error, LuxdaskError) else TaskFailedError
-    if isinstance(error, MemoryError):
-        reason = f" ({error})" if str(error) else ""
-        error = MemoryError(
-            f"out of memory{reason}; set compute.chunk_vx or compute.memory_limit lower"
-        )
-    if kind is OutputError:
-        raise error
-    raise kind(f"{name}: {error or type(error).__name__}") from error
+class _Watch:
+    """Asks the backend now and then what it waits for, and tells when that changes."""
+
+    def __init__(self, backend: Backend, tell: Callable[[str], None]) -> None:
+        self.backend, self.tell = backend, tell
+        self.text, self.looked = "", time.monotonic()
+
+    def look(self) -> None:
+        """Raises `ClusterError` where waiting is of no use."""
+        if time.monotonic() - self.looked < CHECK_S:
+            return
+        self.looked, text = time.monotonic(), self.backend.check()
+        if text != self.text:
+            self.text = text
+            self.tell(text)

@@ -102,7 +102,7 @@ def fuse_windows(
     voxel's value does not depend on the block it is part of. A pool on a GPU is fused there, and
     the result lies there.
     """
-    quality, cells, cell_maps = _quality_arrays(windows)
+    quality, cells, cell_maps = quality_arrays(windows)
     if is_device(pool):
         views = _view_table(windows, pool, corner)
         fused: NDArray[np.uint16] = fuse_views(
@@ -112,11 +112,11 @@ def fuse_windows(
     out = np.empty(shape, dtype=np.uint16)
     fuse_rows(
         pool,
-        np.array([_first_voxel(w, pool) for w in windows], dtype=np.int64),
-        np.array([_pitch(w) for w in windows], dtype=np.int64).reshape(-1, 2),
+        np.array([first_voxel(w, pool) for w in windows], dtype=np.int64),
+        np.array([pitch_of(w) for w in windows], dtype=np.int64).reshape(-1, 2),
         np.array([w.out_to_view.to_array() for w in windows]).reshape(-1, 3, 4),
         np.array([list(zip(w.lower, w.upper, strict=True)) for w in windows]).reshape(-1, 3, 2),
-        np.array([_slopes(w.blend_width) for w in windows]).reshape(-1, 3),
+        np.array([slopes_of(w.blend_width) for w in windows]).reshape(-1, 3),
         blend,
         quality,
         cells,
@@ -132,15 +132,15 @@ def fuse_windows(
 def _view_table(windows: Sequence[Window], pool: NDArray[np.uint16], corner: Shape) -> NDArray[Any]:
     """The windows as the CUDA kernels take them: relative to the block and the window."""
     table = np.zeros(len(windows), VIEW)
-    _, table["cells"], cell_maps = _quality_arrays(windows)
+    _, table["cells"], cell_maps = quality_arrays(windows)
     here = Affine.translation(corner)
     for row, window, cell_map in zip(table, windows, cell_maps, strict=True):
         to_window = Affine.translation(np.negative(window.start)) @ window.out_to_view @ here
         row["start"] = _offset(window.voxels, pool)
-        row["pitch"] = _pitch(window)
+        row["pitch"] = pitch_of(window)
         row["to_window"] = to_window.to_array()
         row["border"] = np.subtract([window.lower, window.upper], window.start).T
-        row["slope"] = _slopes(window.blend_width)
+        row["slope"] = slopes_of(window.blend_width)
         row["to_cell"] = (Affine.from_array(cell_map) @ here).to_array()
     return table
 
@@ -149,25 +149,28 @@ def _offset(part: NDArray[np.uint16], pool: NDArray[np.uint16]) -> int:
     return (address(part) - address(pool)) // 2
 
 
-def _pitch(window: Window) -> tuple[int, int]:
+def pitch_of(window: Window) -> tuple[int, int]:
+    """Voxels per plane and per row of a window."""
     plane, row, _ = window.voxels.strides
     return plane // 2, row // 2
 
 
-def _first_voxel(window: Window, pool: NDArray[np.uint16]) -> int:
+def first_voxel(window: Window, pool: NDArray[np.uint16]) -> int:
     """Where voxel (0, 0, 0) of the view would lie, were the window larger."""
-    plane, row = _pitch(window)
+    plane, row = pitch_of(window)
     z, y, x = window.start
     return _offset(window.voxels, pool) - z * plane - y * row - x
 
 
-def _slopes(width: Vector) -> list[float]:
+def slopes_of(width: Vector) -> list[float]:
+    """Steepness of the blending ramp per axis."""
     return [1.0 / w if w > 0 else NO_RAMP for w in width]
 
 
-def _quality_arrays(
+def quality_arrays(
     windows: Sequence[Window],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+    """Quality maps as `fuse_rows` takes them: one buffer, starts and shapes, maps to cells."""
     cells = np.full((len(windows), 4), -1, dtype=np.int64)
     maps = np.zeros((len(windows), 3, 4))
     parts: list[NDArray[np.float32]] = []

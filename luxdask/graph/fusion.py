@@ -7,20 +7,22 @@ can look at (`luxdask.graph.layer`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from luxdask.array.backend import require_cuda, to_device, to_host
 from luxdask.fusion.fuse import PAD, Quality, Window, empty_windows, fuse_windows, windows_in
+from luxdask.graph.chunks import halves
 from luxdask.graph.device import on_device
 from luxdask.graph.placement import part_of, quality_cells
 from luxdask.graph.quality import load_quality
 from luxdask.graph.read import read_window
+from luxdask.graph.stopwatch import timed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,24 +30,48 @@ if TYPE_CHECKING:
     from luxdask.graph.placement import Part, Placement
     from luxdask.model.geometry import Box
 
+PIECES = 8
+"""Boxes of a block that did not fit into memory as one."""
+
 
 @dataclass(frozen=True, slots=True)
 class FuseJob:
     """One chunk of output: everything a worker needs, in a few kilobytes.
 
-    `quality` names the file of each part's quality map, or None.
+    `quality` names the file of each part's quality map, or None. With `pieces` above 1 the block is
+    put together from so many boxes, fused one after the other, each with windows of its own.
     """
 
     box: Box
     parts: tuple[Part, ...]
     params: FusionParams
     quality: tuple[str | None, ...] = ()
+    pieces: int = 1
 
     @property
     def peak_bytes(self) -> int:
         """Memory that the chunk needs at most: windows, result, its pyramid and row buffers."""
-        windows = sum(part.window.size for part in self.parts) * 2
-        return windows + self.box.size * 2 * 8 // 7 + (16 << 20)
+        if self.pieces > 1:
+            piece = max(part.windows_bytes + part.box.size * 2 for part in self.piece_jobs())
+            return piece + self.box.size * 2 * 8 // 7 + (16 << 20)
+        return self.windows_bytes + self.box.size * 2 * 8 // 7 + (16 << 20)
+
+    @property
+    def windows_bytes(self) -> int:
+        """Memory of what is read of the views."""
+        return sum(part.window.size for part in self.parts) * 2
+
+    def in_pieces(self) -> FuseJob | None:
+        """The same block with less memory; None where it is made of pieces already."""
+        if self.pieces > 1 or max(self.box.shape) < 2:
+            return None
+        return replace(self, pieces=PIECES)
+
+    def piece_jobs(self) -> Iterator[FuseJob]:
+        """The jobs of the pieces."""
+        placements = [part.placement for part in self.parts]
+        for box in halves(self.box, self.pieces):
+            yield fuse_job(box, placements, self.params, self.quality)
 
 
 def fuse_job(
@@ -64,11 +90,24 @@ def fuse_job(
 
 def fuse_chunk(job: FuseJob) -> NDArray[np.uint16]:
     """Read the windows of a chunk and fuse them."""
-    pool, parts = empty_windows([part.window.shape for part in job.parts])
-    for part, voxels in zip(job.parts, parts, strict=True):
-        read_window(part, voxels)
-    quality = [None if file is None else load_quality(file) for file in job.quality]
+    if job.pieces > 1:
+        return _fuse_pieces(job)
+    with timed("read"):
+        pool, parts = empty_windows([part.window.shape for part in job.parts])
+        for part, voxels in zip(job.parts, parts, strict=True):
+            read_window(part, voxels)
+        quality = [None if file is None else load_quality(file) for file in job.quality]
     return _fuse(job, pool, parts, quality)
+
+
+def _fuse_pieces(job: FuseJob) -> NDArray[np.uint16]:
+    """One box after the other, into one block: the windows of all of them never exist at once."""
+    block = np.zeros(job.box.shape, dtype=np.uint16)
+    for piece in job.piece_jobs():
+        if piece.parts:
+            inside = piece.box.shift([-s for s in job.box.start])
+            block[inside.slices] = fuse_chunk(piece)
+    return block
 
 
 def fuse_read(
@@ -117,7 +156,7 @@ def _fuse_pool(
 ) -> NDArray[np.uint16]:
     """Fuse on the device that holds the windows."""
     windows = [
-        _window(part, voxels, weights)
+        window_of(part, voxels, weights)
         for part, voxels, weights in zip(job.parts, parts, quality, strict=True)
     ]
     return fuse_windows(
@@ -131,7 +170,10 @@ def _fuse_pool(
     )
 
 
-def _window(part: Part, voxels: NDArray[np.uint16], weights: NDArray[np.float32] | None) -> Window:
+def window_of(
+    part: Part, voxels: NDArray[np.uint16], weights: NDArray[np.float32] | None
+) -> Window:
+    """What was read of a view, with its place and its quality map."""
     placement = part.placement
     return Window(
         voxels,

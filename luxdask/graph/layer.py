@@ -14,6 +14,8 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.task_spec import List, Task, TaskRef
 
+from luxdask.graph.background import view_background
+from luxdask.graph.deconvolution import DeconvolveJob, deconvolve_read
 from luxdask.graph.fusion import fuse_read, read_part
 from luxdask.graph.quality import estimate_quality
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class FusionLayer(Layer):
-    """Tasks of one output: quality maps, windows read, chunks fused."""
+    """Tasks of one output: quality maps, backgrounds, windows read, chunks fused."""
 
     has_legacy_tasks = False
     """Else dask makes every task of the layer to look at its kind, however small a slice is."""
@@ -38,7 +40,12 @@ class FusionLayer(Layer):
         self.planned = planned
         token = name.rpartition("-")[2]
         self._read, self._quality = f"read-{token}", f"quality-{token}"
-        self._last: tuple[int, FuseJob] | None = None
+        self._background = f"background-{token}"
+        self._last: tuple[int, FuseJob | DeconvolveJob] | None = None
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        return (self.name, self._read, self._quality, self._background)
 
     def is_materialized(self) -> bool:
         """Tasks are made on demand."""
@@ -56,12 +63,15 @@ class FusionLayer(Layer):
         if self.planned.weighs_quality:
             for view in range(len(self.planned.output.views)):
                 yield (self._quality, view)
+        if self.planned.estimates_background:
+            for view in range(len(self.planned.output.views)):
+                yield (self._background, view)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, tuple) and key[0] in (self.name, self._read, self._quality)
+        return isinstance(key, tuple) and key[0] in self._kinds
 
     def __getitem__(self, key: Any) -> Task:
         kind, *place = key
@@ -71,6 +81,9 @@ class FusionLayer(Layer):
             view = self.planned.output.views[place[0]]
             strength = self.planned.params.quality_strength
             return Task(key, estimate_quality, view.source, view.shape, strength)
+        if kind == self._background:
+            view = self.planned.output.views[place[0]]
+            return Task(key, view_background, view.source, view.shape)
         return self._fuse_task(key, self.planned.chunks.number(place[0], place[1], place[2]))
 
     def _fuse_task(self, key: Key, chunk: int) -> Task:
@@ -82,7 +95,15 @@ class FusionLayer(Layer):
         quality: list[Any] = [None] * len(views)
         if self.planned.weighs_quality:
             quality = [TaskRef((self._quality, v)) for v in views]
+        if isinstance(job, DeconvolveJob):
+            dark = List(*self._backgrounds(job, views))
+            return Task(key, deconvolve_read, job, List(*windows), List(*quality), dark)
         return Task(key, fuse_read, job, List(*windows), List(*quality))
+
+    def _backgrounds(self, job: DeconvolveJob, views: list[int]) -> list[Any]:
+        if self.planned.estimates_background:
+            return [TaskRef((self._background, v)) for v in views]
+        return list(job.backgrounds)
 
     def cull(
         self, keys: set[Key], all_hlg_keys: Collection[Key]
@@ -97,7 +118,7 @@ class FusionLayer(Layer):
                 wanted.extend(tasks[key].dependencies)
         return MaterializedLayer(tasks), {k: set(t.dependencies) for k, t in tasks.items()}
 
-    def _job(self, chunk: int) -> FuseJob:
+    def _job(self, chunk: int) -> FuseJob | DeconvolveJob:
         """Remember the last chunk: its windows are asked for one after the other."""
         if self._last is None or self._last[0] != chunk:
             self._last = (chunk, self.planned.job(chunk))

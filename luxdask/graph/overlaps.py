@@ -31,11 +31,15 @@ def overlap_images(
 ) -> tuple[Vector, Images]:
     """Voxel size, and the fixed view, the moving one by its metadata and the corrected one.
 
-    All three are (Z, Y, X) float32 on the fixed view's voxels, 0 where the moving one has nothing.
+    All three are (Z, Y, X) float32 on the fixed view's voxels, 0 where the moving one has nothing;
+    empty where one view lies elsewhere by its metadata, as landmarks may have found out.
     Raises `ImageFileError` where a file cannot be read.
     """
     pair = Pair(link.kind, link.fixed, link.moving, link.overlap)
     job = pair_job(pair, fixed, moving, PairRules(), budget_vx=BUDGET_VX)
+    if not (job.fixed.bins and job.moving.bins):
+        nothing = np.zeros((0, 0, 0), dtype=np.float32)
+        return fixed.spacing_um, (nothing, nothing, nothing)
     here, there = read_patch(job.fixed), read_patch(job.moving)
     inside = _inside(here, link)
     here = replace(

@@ -10,8 +10,9 @@ from luxdask.io.names import output_stems
 from luxdask.model.links import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from luxdask.graph.flatfield import PlannedCorrections
     from luxdask.graph.params import FusionParams
     from luxdask.graph.planned import PlannedOutput
     from luxdask.graph.registration import PlannedRegistration
@@ -73,6 +74,8 @@ class Plan:
     registration
         The pairs that are measured first, None where the task does not register. `outputs` lie
         where the metadata says until that is done.
+    corrections
+        What corrects the images, made before anything else; None where they are taken as they are.
     """
 
     outputs: tuple[PlannedOutput, ...]
@@ -82,6 +85,7 @@ class Plan:
     disk_free_bytes: int | None = None
     notes: tuple[str, ...] = ()
     registration: PlannedRegistration | None = None
+    corrections: PlannedCorrections | None = None
 
     def summary(self) -> PlanSummary:
         """Sizes, tasks, memory and disk; reading is estimated from a sample of the chunks."""
@@ -133,12 +137,18 @@ def make_plan(
     *,
     chunk_vx: Shape | None = None,
     limit_bytes: int | None = None,
+    slots: int = 1,
+    chosen: Mapping[Grid, Shape] | None = None,
 ) -> tuple[PlannedOutput, ...]:
-    """Plan every output; chunks shrink until one fits into `limit_bytes`, unless given."""
+    """Plan every output; chunks shrink until one fits into `limit_bytes`, unless given.
+
+    slots : tasks that run at the same time.
+    chosen : chunks of outputs on these grids, which were chosen before.
+    """
     planned: list[PlannedOutput] = []
-    chosen: dict[Grid, Shape | None] = {}
+    chosen = dict(chosen or {})
     for output, name in zip(outputs, output_stems(outputs), strict=True):
-        one = plan_output(output, params, name, chosen.get(output.grid, chunk_vx))
+        one = plan_output(output, params, name, chosen.get(output.grid) or chunk_vx, slots)
         if output.grid not in chosen:
             if chunk_vx is None and limit_bytes is not None:
                 one = smaller(one, limit_bytes)

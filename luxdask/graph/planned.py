@@ -10,13 +10,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from luxdask.fusion.fuse import PAD
-from luxdask.graph.chunks import STORED, ChunkGrid, super_chunk
+from luxdask.graph.chunks import (
+    STORED,
+    ChunkGrid,
+    halo_chunk,
+    super_chunk,
+)
+from luxdask.graph.deconvolution import (
+    DeconvolveJob,
+    Reach,
+    deconvolve_job,
+    grown,
+    psf_of,
+    reach_of,
+)
 from luxdask.graph.fusion import FuseJob, fuse_job
 from luxdask.graph.overlap import OverlapTable, overlap_table
 from luxdask.graph.placement import Placement, part_of, place_view
 from luxdask.graph.read import window_bytes_read
 from luxdask.graph.write import CoarsenJob, WriteJob
-from luxdask.model.geometry import shape3
+from luxdask.model.geometry import Box, shape3, volume_corners
 from luxdask.model.levels import level_factors, level_shape
 
 if TYPE_CHECKING:
@@ -24,11 +37,14 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from luxdask.deconv.psf import Psf
     from luxdask.graph.params import FusionParams
     from luxdask.io.writer import Writer
     from luxdask.model.geometry import Shape
     from luxdask.model.output import Output
     from luxdask.model.view import View
+
+_EDGE = 1e-6
 
 SAMPLES = 256
 """Chunks looked at for estimates of reading and memory; all where there are no more."""
@@ -61,6 +77,43 @@ class PlannedOutput:
         return self.params.quality_strength is not None
 
     @property
+    def estimates_background(self) -> bool:
+        """Whether the backgrounds of the views are needed and not given."""
+        given = self.params.deconvolution
+        return given is not None and given.background is None
+
+    @cached_property
+    def psfs(self) -> tuple[Psf, ...]:
+        """Point-spread functions of all views; none where nothing is deconvolved."""
+        given = self.params.deconvolution
+        return () if given is None else tuple(psf_of(v, given) for v in self.output.views)
+
+    @cached_property
+    def reach(self) -> Reach:
+        """Voxels around a chunk, and around the views, that are computed with it."""
+        given = self.params.deconvolution
+        assert given is not None  # asked for by tasks that deconvolve
+        return reach_of(self.psfs, self.output.grid.spacing_um, given)
+
+    @cached_property
+    def lit(self) -> Box:
+        """Output voxels that the views know something of, as a box; it may exceed the output."""
+        to_out = self.output.grid.to_world.inverse()
+        corners = [
+            (to_out @ v.view_to_world).apply(volume_corners(v.shape)) for v in self.output.views
+        ]
+        low = np.ceil(np.min(corners, axis=(0, 1)) - _EDGE).astype(int)
+        high = np.floor(np.max(corners, axis=(0, 1)) + _EDGE).astype(int) + 1
+        return grown(Box(shape3(low.tolist()), shape3(high.tolist())), self.reach.margin)
+
+    def computed_box(self, chunk: int) -> Box:
+        """Voxels that are computed for a chunk: it and its halo, where views are deconvolved."""
+        box = self.chunks.box(chunk)
+        if self.params.deconvolution is None:
+            return box
+        return grown(box, self.reach.halo, self.lit)
+
+    @property
     def levels(self) -> tuple[Shape, ...]:
         """Factors of the resolution pyramid."""
         return level_factors(self.output.grid.shape)
@@ -91,32 +144,65 @@ class PlannedOutput:
 
     def views_of(self, chunk: int) -> list[int]:
         """Views (numbers in the output) that give a chunk a window, in order."""
-        box, pad = self.chunks.box(chunk), PAD[self.params.interpolation]
+        region, pad = self.computed_box(chunk), PAD[self.params.interpolation]
         return [
-            v
-            for v in self.table.views_of(chunk)
-            if part_of(self.placement(v), box, pad) is not None
+            v for v in self.candidates(chunk) if part_of(self.placement(v), region, pad) is not None
         ]
 
-    def job(self, chunk: int, quality_folder: str | None = None) -> FuseJob:
-        """What one chunk needs."""
-        views = self.table.views_of(chunk)
+    def candidates(self, chunk: int) -> list[int]:
+        """Views that may overlap what is computed for a chunk, ascending."""
+        if self.params.deconvolution is None:
+            return self.table.views_of(chunk)
+        near = self.chunks.touching(self.computed_box(chunk))
+        return sorted({v for other in near for v in self.table.views_of(other)})
+
+    def job(self, chunk: int, folder: str | None = None) -> FuseJob | DeconvolveJob:
+        """What one chunk needs; `folder` is where quality maps and backgrounds are kept."""
+        views = self.candidates(chunk)
         placements = [self.placement(v) for v in views]
-        files = tuple(self.quality_file(v, quality_folder) for v in views)
-        return fuse_job(self.chunks.box(chunk), placements, self.params, files)
+        files = [self.quality_file(v, folder) for v in views]
+        box = self.chunks.box(chunk)
+        if self.params.deconvolution is None:
+            return fuse_job(box, placements, self.params, files)
+        psfs = [self.psfs[v] for v in views]
+        dark = [self._background(v, folder) for v in views]
+        candidates = zip(placements, psfs, files, dark, strict=True)
+        region, halo = self.computed_box(chunk), self.reach.halo
+        spacing_um = self.output.grid.spacing_um
+        return deconvolve_job(box, region, halo, spacing_um, candidates, self.params)
 
     def quality_file(self, view: int, folder: str | None) -> str | None:
         """Where the quality map of a view is kept; outputs that share a view share its map."""
-        if not self.weighs_quality or folder is None:
+        return self._file(view, folder, "") if self.weighs_quality else None
+
+    def background_file(self, view: int, folder: str | None) -> str | None:
+        """Where the background of a view is kept."""
+        return self._file(view, folder, "background_") if self.estimates_background else None
+
+    def _file(self, view: int, folder: str | None, prefix: str) -> str | None:
+        if folder is None:
             return None
-        source = self.output.views[view].source
-        digest = sha256(f"{source.path}\n{source.dataset}".encode()).hexdigest()[:24]
-        return f"{folder}/{digest}.npy"
+        digest = sha256(self.output.views[view].source.key.encode()).hexdigest()[:24]
+        return f"{folder}/{prefix}{digest}.npy"
+
+    def _background(self, view: int, folder: str | None) -> str | float:
+        """The background of a view or its file; 0 in jobs that are only looked at."""
+        given = self.params.deconvolution
+        if given is not None and given.background is not None:
+            return given.background
+        return self.background_file(view, folder) or 0.0
 
     def quality_jobs(self, folder: str) -> Iterator[tuple[View, str]]:
         """Views whose maps are needed, and the file of each."""
         for number, view in enumerate(self.output.views):
             file = self.quality_file(number, folder)
+            if file is not None:
+                yield view, file
+
+    def background_jobs(self, folder: str) -> Iterator[tuple[View, str]]:
+        """Views whose backgrounds are needed, and the file of each."""
+        for number, view in enumerate(self.output.views):
+            file = self.background_file(number, folder)
             if file is not None:
                 yield view, file
 
@@ -158,9 +244,24 @@ class PlannedOutput:
         for chunk, box in enumerate(grid.boxes()):
             yield CoarsenJob(number, stage, chunk, shape, box, source, levels, writers)
 
+    @property
+    def task_count(self) -> int:
+        """Number of write tasks of all stages."""
+        later = sum(self.coarsen_count(stage) for stage in range(1, len(self.stages)))
+        return len(self.table.covered) + later
+
     def coarsen_count(self, stage: int) -> int:
         """Number of jobs of a later stage."""
         return len(self._coarse_grid(stage))
+
+    def region(self, stage: int, chunk: int) -> Box:
+        """Voxels of the full resolution that one task of a stage stands for."""
+        if stage == 0:
+            return self.chunks.box(chunk)
+        scale, box = self.stages[stage][0], self._coarse_grid(stage).box(chunk)
+        whole = Box.of_shape(self.output.grid.shape)
+        start, stop = np.multiply(box.start, scale), np.multiply(box.stop, scale)
+        return Box(shape3(start.tolist()), shape3(stop.tolist())) & whole
 
     @property
     def _coarse_chunk(self) -> Shape:
@@ -183,7 +284,7 @@ class PlannedOutput:
                 found.setdefault(level, shape3([max(1, p) for p in part]))
         return tuple(found[level] for level in self.levels)
 
-    def sample(self, most: int) -> list[FuseJob]:
+    def sample(self, most: int) -> list[FuseJob | DeconvolveJob]:
         """Jobs of evenly spread chunks, and of the one with the most views."""
         covered = self.table.covered
         if not len(covered):
@@ -204,12 +305,19 @@ class PlannedOutput:
 
 
 def plan_output(
-    output: Output, params: FusionParams, name: str, chunk_vx: Shape | None = None
+    output: Output,
+    params: FusionParams,
+    name: str,
+    chunk_vx: Shape | None = None,
+    slots: int = 1,
 ) -> PlannedOutput:
-    """Divide an output into super-chunks and find the views that each one overlaps."""
+    """Divide an output into super-chunks and find the views that each one overlaps.
+
+    slots : tasks that run at the same time, so that a small output is divided among them.
+    """
     to_out = output.grid.to_world.inverse()
     placed = [(v.shape, to_out @ v.view_to_world) for v in output.views]
-    chunk = chunk_vx or _automatic_chunk(output, params)
+    chunk = chunk_vx or _automatic_chunk(output, params, slots)
     chunks = ChunkGrid(output.grid.shape, chunk)
     return PlannedOutput(output, params, chunks, overlap_table(placed, chunks), name)
 
@@ -218,15 +326,21 @@ def smaller(planned: PlannedOutput, limit_bytes: int) -> PlannedOutput:
     """The same output in super-chunks that need at most `limit_bytes`, as far as that goes."""
     while planned.peak_bytes() > limit_bytes and max(planned.chunks.chunk) > STORED:
         chunk = list(planned.chunks.chunk)
-        chunk[chunk.index(max(chunk))] //= 2
+        longest = chunk.index(max(chunk))
+        chunk[longest] = -(-chunk[longest] // (2 * STORED)) * STORED
         planned = plan_output(planned.output, planned.params, planned.name, shape3(chunk))
     return planned
 
 
-def _automatic_chunk(output: Output, params: FusionParams) -> Shape:
+def _automatic_chunk(output: Output, params: FusionParams, slots: int) -> Shape:
+    grid = output.grid
+    if params.deconvolution is not None:
+        psfs = [psf_of(view, params.deconvolution) for view in output.views]
+        halo = reach_of(psfs, grid.spacing_um, params.deconvolution).halo
+        return halo_chunk(grid.shape, halo, slots)
     oblique = any(not v.view_to_world.is_axis_aligned() for v in output.views)
-    first = place_view(output.views[0], output.grid, params)
-    return super_chunk(output.grid.shape, oblique=oblique, source_factor=int(np.prod(first.factor)))
+    first = place_view(output.views[0], grid, params)
+    return super_chunk(grid.shape, oblique=oblique, source_factor=int(np.prod(first.factor)))
 
 
 def _writable(levels: list[Shape], shape: Shape, chunk: Shape) -> tuple[Shape, ...]:

@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING
 
 from dask.task_spec import Task
 
+from luxdask.graph.background import save_background
 from luxdask.graph.quality import save_quality
 from luxdask.graph.write import CoarsenJob, WriteJob, coarsen_chunk, write_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from dask.typing import Key
 
     from luxdask.graph.planned import PlannedOutput
     from luxdask.graph.write import Receipt
     from luxdask.io.writer import Writer
+    from luxdask.model.geometry import Box
+
+VIEWS_NAMED = 4
+"""Views of a chunk that an error names."""
 
 
 @dataclass
@@ -44,14 +49,14 @@ class TaskStream:
         self,
         outputs: Sequence[PlannedOutput],
         writers: Callable[[int], tuple[Writer, ...]],
-        receipts: set[tuple[int, int, int]] | None = None,
+        receipts: Container[tuple[int, int, int]] = (),
         quality_folder: str | None = None,
     ) -> None:
         self._outputs, self._writers = outputs, writers
-        self._receipts = receipts or set()
+        self._receipts = receipts
         self._quality_folder = quality_folder
         self._pending: dict[int, _Pending] = {}
-        self.total = sum(_task_count(p) for p in outputs)
+        self.total = sum(p.task_count for p in outputs)
         self.done = 0
 
     def __iter__(self) -> Iterator[Task]:
@@ -76,11 +81,21 @@ class TaskStream:
         return []
 
     def describe(self, task: Task) -> str:
-        """Which image and chunk a task makes, in words."""
+        """Which image and chunk a task makes, and of which views, in words."""
         (job,) = task.args
-        name = self._outputs[job.output].name
-        box = job.fuse.box if isinstance(job, WriteJob) else job.box
-        return f"image {name}, chunk {job.chunk} (voxels {box.start} to {box.stop})"
+        planned = self._outputs[job.output]
+        if isinstance(job, CoarsenJob):
+            return _named(planned.name, job.chunk, job.box)
+        ids = [str(planned.output.views[v].id) for v in planned.views_of(job.chunk)]
+        views = ", ".join(ids[:VIEWS_NAMED]) + (", …" if len(ids) > VIEWS_NAMED else "")
+        return f"{_named(planned.name, job.chunk, job.fuse.box)} of {views}"
+
+    @staticmethod
+    def smaller(task: Task) -> Task | None:
+        """The same task with less memory; None where there is none."""
+        (job,) = task.args
+        less = job.in_pieces() if isinstance(job, WriteJob) else None
+        return None if less is None else _task(less)
 
     def _is_new(self, job: WriteJob | CoarsenJob) -> bool:
         stage = job.stage if isinstance(job, CoarsenJob) else 0
@@ -109,17 +124,22 @@ def write_graph(
     return {task.key: task for task in map(_task, jobs)}
 
 
-def quality_tasks(outputs: Iterable[PlannedOutput], folder: str) -> list[Task]:
-    """Tasks that make the image-quality maps which do not exist yet, one per view."""
-    wanted = {}
+def view_tasks(outputs: Iterable[PlannedOutput], folder: str) -> list[Task]:
+    """Tasks that make the quality maps and backgrounds which do not exist yet, one per view."""
+    wanted: dict[str, Task] = {}
     for planned in outputs:
+        strength = planned.params.quality_strength
         for view, file in planned.quality_jobs(folder):
-            wanted[file] = (view, planned.params.quality_strength)
-    return [
-        Task(("quality", file), save_quality, view.source, view.shape, strength, file)
-        for file, (view, strength) in wanted.items()
-        if not Path(file).exists()
-    ]
+            given = (view.source, view.shape, strength, file)
+            wanted[file] = Task(("quality", file), save_quality, *given)
+        for view, file in planned.background_jobs(folder):
+            given_view = (view.source, view.shape, file)
+            wanted[file] = Task(("background", file), save_background, *given_view)
+    return [task for file, task in wanted.items() if not Path(file).exists()]
+
+
+def _named(image: str, chunk: int, box: Box) -> str:
+    return f"image {image}, chunk {chunk} (voxels {box.start} to {box.stop})"
 
 
 def _task(job: WriteJob | CoarsenJob) -> Task:
@@ -128,8 +148,3 @@ def _task(job: WriteJob | CoarsenJob) -> Task:
         return Task(key, write_chunk, job, _data_producer=True)
     key = ("coarsen", job.output, job.stage, job.chunk)
     return Task(key, coarsen_chunk, job, _data_producer=True)
-
-
-def _task_count(planned: PlannedOutput) -> int:
-    later = sum(planned.coarsen_count(stage) for stage in range(1, len(planned.stages)))
-    return len(planned.table.covered) + later

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luxdask.errors import ExperimentNotFoundError
+from luxdask.io.bdv_document import is_bdv_xml
+from luxdask.io.foreign import foreign_in, open_foreign
+from luxdask.io.foreign_places import is_url, local_path
+from luxdask.io.foreign_view import notes_on_types
 from luxdask.io.lux_metadata import read_view
 from luxdask.io.metadata_text import UnreadableMetadataError
 from luxdask.io.nested import holds_nested_images, is_flat, nested_sources
@@ -19,6 +23,7 @@ from luxdask.model.experiment import Experiment
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from luxdask.io.foreign_view import ForeignImages
     from luxdask.model.view import Source, View
 
 AnyPath = str | os.PathLike[str]
@@ -26,18 +31,20 @@ AnyPath = str | os.PathLike[str]
 READING_THREADS = 16
 _WHAT_TO_GIVE = (
     "Give an experiment folder (with 'raw' in it), its 'raw' folder, a task folder in 'processed', "
-    "a main file or .lux.h5 images."
+    "a main file or .lux.h5 images; or an OME-Zarr image, a BigDataViewer .xml file, TIFF stacks "
+    "or a tiffs.json."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Images by their place, before their metadata is read."""
+    """Images by their place, before their metadata is read; `views` are those of other formats."""
 
     kind: str
     root: str
     sources: tuple[Source, ...]
     notes: tuple[str, ...]
+    views: tuple[View, ...] = ()
 
 
 def open_experiment(path: AnyPath | Sequence[AnyPath]) -> Experiment:
@@ -47,7 +54,9 @@ def open_experiment(path: AnyPath | Sequence[AnyPath]) -> Experiment:
     ----------
     path
         An experiment folder, its `raw` folder, a stack folder in it, a task folder or any other
-        folder with ``.lux.h5`` images, one image, one main (nested) file, or a list of files.
+        folder with ``.lux.h5`` images, one image, one main (nested) file, or a list of files. Also
+        an OME-Zarr image or group (folder or URL), a BigDataViewer XML file, a ``tiffs.json``, a
+        TIFF stack, or a folder with one of these.
 
     Returns
     -------
@@ -66,24 +75,29 @@ def open_experiment(path: AnyPath | Sequence[AnyPath]) -> Experiment:
         An image without sidecar cannot be read as HDF5.
     """
     if isinstance(path, (str, os.PathLike)):
-        where = _absolute(path)
+        where = absolute(path)
         found = _find(where)
     else:
-        files = [_absolute(one) for one in path]
+        files = [absolute(one) for one in path]
         where = _common_folder(files)
         found = _find_files(files, where)
-    if not found.sources:
+    if not found.sources and not found.views:
         listed = "".join(f"\n  {note}" for note in found.notes)
         raise ExperimentNotFoundError(f"{where}: no usable images.{listed} {_WHAT_TO_GIVE}")
-    views, notes = _read_views(found.sources)
+    views, notes = _read_views(found.sources, found.views)
     return Experiment(where, found.root, found.kind, views, (*found.notes, *notes))
 
 
-def _absolute(path: AnyPath) -> str:
-    return os.path.abspath(os.path.expanduser(path))
+def absolute(path: AnyPath) -> str:
+    """An absolute path; URLs are left as they are."""
+    text = local_path(os.fspath(path))
+    return text if is_url(text) else os.path.abspath(os.path.expanduser(text))
 
 
 def _find(path: str) -> _Found:
+    foreign = open_foreign(path)
+    if foreign is not None:
+        return _of_foreign(foreign)
     if os.path.isdir(path):
         return _find_in_folder(path)
     if not os.path.lexists(path):
@@ -98,11 +112,21 @@ def _find_files(files: list[str], folder: str) -> _Found:
         raise ExperimentNotFoundError(f"An empty list of files was given. {_WHAT_TO_GIVE}")
     sources: list[Source] = []
     notes: list[str] = []
+    views: list[View] = []
     for file in dict.fromkeys(files):
+        foreign = open_foreign(file, one_of_several=len(files) > 1)
+        if foreign is not None:
+            views += foreign.views
+            notes += foreign.notes
+            continue
         more, said, _ = _sources_of_file(file)
         sources += more
         notes += said
-    return _Found("files", _root(Path(folder)), tuple(sources), tuple(notes))
+    return _Found("files", _root(Path(folder)), tuple(sources), tuple(notes), tuple(views))
+
+
+def _of_foreign(found: ForeignImages) -> _Found:
+    return _Found(found.kind, _root(Path(found.root)), (), found.notes, found.views)
 
 
 def _sources_of_file(path: str) -> tuple[list[Source], list[str], bool]:
@@ -113,6 +137,11 @@ def _sources_of_file(path: str) -> tuple[list[Source], list[str], bool]:
     if name.endswith(".part"):
         raise ExperimentNotFoundError(
             f"{path}: the microscope did not finish this file (.part). Give complete images."
+        )
+    described = os.path.splitext(path)[0] + ".xml"
+    if name.endswith(".h5") and is_bdv_xml(described):
+        raise ExperimentNotFoundError(
+            f"{path}: voxels of BigDataViewer without their places; open {described}"
         )
     if not name.endswith(".h5") or name.endswith("bdv.h5"):
         raise ExperimentNotFoundError(f"{path}: not a .lux.h5 file. {_WHAT_TO_GIVE}")
@@ -137,6 +166,9 @@ def _find_in_folder(folder: str) -> _Found:
     if os.path.basename(base) == "processed":
         walk.sources = direct  # each task folder in it is to be opened for itself
     if not walk.sources:
+        foreign = foreign_in(folder)
+        if foreign is not None:
+            return _of_foreign(foreign)
         raise _nothing_found(folder, base, walk.notes)
     is_task = base == folder and bool(direct)
     kind = "task" if is_task and not _is_stack_of_raw(Path(base)) else "experiment"
@@ -177,18 +209,22 @@ def _hint(folder: str) -> str:
     return _WHAT_TO_GIVE
 
 
-def _read_views(sources: Sequence[Source]) -> tuple[tuple[View, ...], list[str]]:
+def _read_views(
+    sources: Sequence[Source], foreign: Sequence[View]
+) -> tuple[tuple[View, ...], list[str]]:
     """Views sorted by identity, and notes."""
-    with ThreadPoolExecutor(min(READING_THREADS, len(sources))) as pool:
+    with ThreadPoolExecutor(max(1, min(READING_THREADS, len(sources)))) as pool:
         read = list(pool.map(_read, sources))
     notes = [note for _, said in read for note in said]
-    views, duplicates = without_duplicates(view for view, _ in read if view is not None)
+    own = [view for view, _ in read if view is not None]
+    views, duplicates = without_duplicates([*own, *foreign])
     if not views:
         raise ExperimentNotFoundError(
             f"{sources[0].path}: a nested file; open it by its own path, not its folder"
         )
     views.sort(key=lambda view: view.id.sort_key)
     notes += [*missing_sidecars(sources), *duplicates, *missing_time_points(views)]
+    notes += notes_on_types(views)
     return tuple(views), notes
 
 

@@ -6,6 +6,7 @@ Vectors have the file format's x, y, z (width, height, depth) order here.
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -64,11 +65,26 @@ def acquisitions(document: dict[str, Any]) -> list[dict[str, Any]]:
 def _read_information(views: Sequence[View]) -> list[dict[str, Any]]:
     """`processingInformation` of the inputs; side by side, since each may lie on a slow share."""
     with ThreadPoolExecutor(min(READERS, len(views))) as pool:
-        documents = pool.map(lambda view: read_metadata(view.source), views)
+        documents = pool.map(_document, views)
         return [
             {**document["processingInformation"], "acquisition": acquisitions(document)}
             for document in documents
         ]
+
+
+def _document(view: View) -> dict[str, Any]:
+    """The metadata of an input; of a foreign one, what its view knows."""
+    if view.source.foreign is None:
+        return read_metadata(view.source)
+    lit = [{"objective": name} for name in view.illuminations]
+    stage = {"type": "rotation", "start_deg": view.angle_deg}
+    acquisition = {"illuminations": lit, "stage_positions": [stage] if view.angle_deg else []}
+    return {
+        "processingInformation": {
+            "sources": [f"{view.source.foreign.format} {os.path.basename(view.source.path)}"],
+            "acquisition": [{key: value for key, value in acquisition.items() if value}],
+        }
+    }
 
 
 def _information(

@@ -90,6 +90,7 @@ class ImageLookup:
         self._path = experiment.path
         self._all = tuple(view.id for view in experiment.views)
         self._known = set(self._all)
+        self._has_pm = any(view.pm is not None for view in self._all)
         self._found: dict[ImageIds, ViewId] = {}
 
     def find(self, ids: ImageIds, where: str) -> ViewId:
@@ -107,6 +108,24 @@ class ImageLookup:
         if ids not in self._found:
             self._found[ids] = self._find(ids, where)
         return self._found[ids]
+
+    def find_all(self, ids: ImageIds, where: str) -> frozenset[ViewId]:
+        """All images that have the given parts; parts that are not given do not matter.
+
+        Raises as `find` does, but several images are welcome.
+        """
+        complete = _complete(ids, where)
+        if complete in self._known and (ids.pm is not None or not self._has_pm):
+            return frozenset({complete})
+        left: Sequence[ViewId] = self._all
+        for part in PARTS:
+            wanted = getattr(ids, part)
+            if wanted is None:
+                continue
+            left = _matching(left, part, wanted)
+            if not left:
+                raise SelectionError(f"{where}: {self._nothing(part, wanted)}")
+        return frozenset(left)
 
     def _find(self, ids: ImageIds, where: str) -> ViewId:
         complete = _complete(ids, where)

@@ -17,7 +17,10 @@ def json_text(document: Any) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def write_json(path: str | os.PathLike[str], document: Any) -> None:
-    """Write a document beside its place, then rename it; raises `OutputError` where that fails."""
-    with replacing(Path(path)) as temporary:
+def write_json(path: str | os.PathLike[str], document: Any, *, durable: bool = False) -> None:
+    """Write a document beside its place, then rename it; raises `OutputError` where that fails.
+
+    durable : it outlives a power failure as soon as this returns.
+    """
+    with replacing(Path(path), durable=durable) as temporary:
         temporary.write_text(json_text(document), encoding="utf-8")

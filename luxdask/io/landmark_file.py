@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from luxdask.errors import ConfigError
-from luxdask.io.image_ids import PARTS, ImageLookup, image_ids, named_image
+from luxdask.io.image_ids import PARTS, ImageLookup, image_ids
+from luxdask.io.image_parts import ImageParts, StrictEntry, parts_of_name
 from luxdask.io.json_file import write_json
 from luxdask.io.jsonc import parse_jsonc
 from luxdask.io.landmark_csv import LandmarkEntry, parse_landmark_csv
+from luxdask.io.nearest_file import nearest_file
 from luxdask.model.landmarks import Landmark
 
 if TYPE_CHECKING:
@@ -30,34 +31,11 @@ _MOST_BYTES = 2**28
 AnyPath = str | os.PathLike[str]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False
-    )
-
-
-class _Image(_Strict):
-    """Parts of an identity; null and missing are the same."""
-
-    stack: str | None = None
-    tile: str | None = None
-    channel: str | None = None
-    objective: str | None = None
-    camera: str | None = None
-    time_point: str | None = None
-    pm: str | None = None
-
-
-def _named_image(value: Any) -> Any:
-    """Parts from a text such as "ch-1_st-1-x03-y04"."""
-    return asdict(named_image(value)) if isinstance(value, str) else value
-
-
-class _Entry(_Strict):
+class _Entry(StrictEntry):
     """One landmark; the position in the file's order: width, height, depth."""
 
     label: str = Field(min_length=1)
-    image: Annotated[_Image, BeforeValidator(_named_image)] = _Image()
+    image: Annotated[ImageParts, BeforeValidator(parts_of_name)] = ImageParts()
     position_vx: tuple[float, float, float]
 
 
@@ -73,21 +51,7 @@ def find_landmark_file(experiment: Experiment, explicit: AnyPath | None = None) 
         if not path.exists():
             raise ConfigError(f"{path}: no such landmark file (or folder of such files)")
         return path
-    candidates = (folder / LANDMARK_FILE for folder in _folders(experiment))
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _folders(experiment: Experiment) -> list[Path]:
-    """From the common folder of the images up to the experiment's folder."""
-    root = Path(experiment.root)
-    try:
-        common = Path(
-            os.path.commonpath([os.path.dirname(v.source.path) for v in experiment.views])
-        )
-    except ValueError:  # no views, or several drives of Windows
-        return [root]
-    above = [common, *common.parents]
-    return above[: above.index(root) + 1] if root in above else [common, root]
+    return nearest_file(experiment, LANDMARK_FILE)
 
 
 def read_landmarks(path: AnyPath, experiment: Experiment) -> tuple[Landmark, ...]:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from luxdask.errors import MetadataError, OutputError
 from luxdask.io.registration_document import link_document, parse_document
+from luxdask.io.replace_file import replacing
 from luxdask.model.links import Link
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable
     from types import TracebackType
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,15 @@ class LinkLog:
 
     def _refused(self, error: OSError) -> OutputError:
         return OutputError(f"{self.path}: cannot write: {error.strerror or error}")
+
+
+def keep_links(folder: str | os.PathLike[str], links: Iterable[Link]) -> None:
+    """Leave only these links in the log, so that all others are measured again."""
+    path = Path(folder, LINK_LOG)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, durable=True) as temporary:
+        lines = (json.dumps(link_document(link), separators=(",", ":")) for link in links)
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def read_link_log(folder: str | os.PathLike[str]) -> tuple[Link, ...]:

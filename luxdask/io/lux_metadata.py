@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from luxdask.errors import MetadataError
 from luxdask.io.metadata_text import UnreadableMetadataError, first_readable, plain_text
 from luxdask.model.geometry import Affine, Shape, Vector, vector
-from luxdask.model.view import View, ViewId
+from luxdask.model.view import CameraFrame, Optics, View, ViewId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +30,10 @@ def _none_as_empty(value: Any) -> Any:
 
 def _one_as_list(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
+
+
+def _only_object(value: Any) -> Any:
+    return value if isinstance(value, dict) else {}
 
 
 def _vectors(value: Any) -> Any:
@@ -86,6 +91,43 @@ class Illumination(_Lenient):
     objective: Text = ""
 
 
+def _unknown_as_zero(value: Any) -> Any:
+    """Only what may be a real figure is one; a task that needs no more is not held up by it."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return 0.0
+    return number if isfinite(number) and number > 0 else 0.0
+
+
+Known = Annotated[float, BeforeValidator(_unknown_as_zero)]
+
+
+class PixelCount(_Lenient):
+    """Size of a sensor or a part of it; 0 means unknown."""
+
+    width: Known = 0.0
+    height: Known = 0.0
+
+
+class PixelPlace(_Lenient):
+    """Where a part of a sensor begins."""
+
+    left: Known = 0.0
+    top: Known = 0.0
+
+
+class Detection(_Lenient):
+    """The detection optics and the camera; 0 means unknown."""
+
+    wavelength_nm: Known = 0.0
+    numerical_aperture: Known = 0.0
+    magnification: Known = 0.0
+    sensor_size_px: Annotated[PixelCount, BeforeValidator(_only_object)] = PixelCount()
+    crop_offset_px: Annotated[PixelPlace, BeforeValidator(_only_object)] = PixelPlace()
+    crop_size_px: Annotated[PixelCount, BeforeValidator(_only_object)] = PixelCount()
+
+
 class Acquisition(_Lenient):
     """How one of the contributing raw images was taken."""
 
@@ -94,6 +136,8 @@ class Acquisition(_Lenient):
     stack_description: Text = ""
     stage_positions: Annotated[tuple[StagePosition, ...], BeforeValidator(_none_as_empty)] = ()
     illuminations: Annotated[tuple[Illumination, ...], BeforeValidator(_none_as_empty)] = ()
+    refractive_index: Known = 0.0
+    detection: Annotated[Detection, BeforeValidator(_only_object)] = Detection()
 
 
 class ProcessingInformation(_Lenient):
@@ -212,6 +256,8 @@ def view_from_metadata(information: ProcessingInformation, source: Source) -> Vi
         stack_description=information.stack_description or first.stack_description,
         microscope=first.microscope_type,
         sources=information.sources,
+        optics=_optics(acquisition),
+        camera_frame=_camera_frame(acquisition),
     )
 
 
@@ -272,3 +318,27 @@ def _angle_deg(acquisition: tuple[Acquisition, ...]) -> float:
         if stage.type.lower() == "rotation" and stage.start_deg is not None
     }
     return (angles.pop() + 0.0) if len(angles) == 1 else 0.0
+
+
+def _optics(acquisition: tuple[Acquisition, ...]) -> Optics:
+    """The optics that all contributing images share; unknown where they differ."""
+    found = {
+        Optics(d.numerical_aperture, d.wavelength_nm, entry.refractive_index)
+        for entry in acquisition
+        for d in [entry.detection]
+    }
+    return found.pop() if len(found) == 1 else Optics()
+
+
+def _camera_frame(acquisition: tuple[Acquisition, ...]) -> CameraFrame:
+    """The part of the sensor that all contributing images share; unknown where they differ."""
+    found = {
+        CameraFrame(
+            d.magnification,
+            (round(d.sensor_size_px.height), round(d.sensor_size_px.width)),
+            (round(d.crop_offset_px.top), round(d.crop_offset_px.left)),
+            (round(d.crop_size_px.height), round(d.crop_size_px.width)),
+        )
+        for d in (entry.detection for entry in acquisition)
+    }
+    return found.pop() if len(found) == 1 else CameraFrame()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,9 @@ from luxdask.io.chunk_table import (
     forget_table,
     table_while_written,
 )
+from luxdask.io.durable import this_machine
 from luxdask.io.lux_reader import read_into
+from luxdask.io.renew_metadata import take_over_metadata
 from luxdask.io.replace_file import replacing
 from luxdask.model.geometry import Box, Shape, Vector, shape3
 from luxdask.model.levels import FULL, level_name, level_shape
@@ -46,6 +48,7 @@ class LuxWriter:
     """One `.lux.h5` file with its pyramid; see `luxdask.io.writer.Writer`.
 
     `metadata` is the JSON text for the dataset `metadata` and for the sidecar beside the file.
+    `home` is the machine that made this writer.
     """
 
     path: str
@@ -53,6 +56,7 @@ class LuxWriter:
     spacing_um: Vector
     levels: tuple[Shape, ...] = (FULL,)
     metadata: str = "{}"
+    home: str = field(default_factory=this_machine, repr=False)
 
     def create(self) -> None:
         """Create the file and its sidecar; an existing file of this name is replaced."""
@@ -63,13 +67,39 @@ class LuxWriter:
         except OSError as error:
             raise OutputError(f"{self.path}: cannot create the image: {error}") from error
 
+    def renew(self) -> None:
+        """Give an existing image this metadata; its voxels stay. Nothing is done where it is so.
+
+        Raises `OutputError` where the image has another size or layout.
+        """
+        sidecar = sidecar_path(self.path)
+        if sidecar.read_text(encoding="utf-8") == _sidecar_text(self.metadata):
+            return
+        empty = Path(f"{self.path}.empty")
+        try:
+            _create_file(replace(self, path=str(empty)))
+            take_over_metadata(Path(self.path), empty, self.levels)
+            _write_sidecar(self)  # last, as it tells that all is done
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"{self.path}: cannot renew its metadata: {error}") from error
+        finally:
+            empty.unlink(missing_ok=True)
+            forget_table(self.path)
+
     def write(self, level: int, start: Shape, block: NDArray[np.uint16]) -> int:
         """Store a block; chunks it covers only in part are written in part."""
         table = table_while_written(self.path, level_name(self.levels[level]))
         try:
-            return _write_block(table, start, block)
+            return _write_block(table, start, block, sync=self.home != this_machine())
         except OSError as error:
             raise OutputError(f"{self.path}: cannot write: {error}") from error
+
+    def files(self, level: int, start: Shape) -> tuple[str, ...]:
+        """The one file that holds all levels, its sidecar, and their folder."""
+        sidecar = sidecar_path(self.path)
+        return self.path, str(sidecar), str(sidecar.parent)
 
     def read(self, level: int, box: Box) -> NDArray[np.uint16]:
         """Voxels of a level."""
@@ -107,8 +137,11 @@ def _create_file(image: LuxWriter) -> None:
 
 def _write_sidecar(image: LuxWriter) -> None:
     with replacing(sidecar_path(image.path)) as temporary:
-        text = json.dumps(json.loads(image.metadata), indent=2)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(_sidecar_text(image.metadata), encoding="utf-8")
+
+
+def _sidecar_text(metadata: str) -> str:
+    return json.dumps(json.loads(metadata), indent=2) + "\n"
 
 
 def _create_level(file: h5py.File, image: LuxWriter, factor: Shape) -> None:
@@ -126,7 +159,7 @@ def _create_level(file: h5py.File, image: LuxWriter, factor: Shape) -> None:
     file[name].attrs["element_size_um"] = spacing
 
 
-def _write_block(table: ChunkTable, start: Shape, block: NDArray[np.uint16]) -> int:
+def _write_block(table: ChunkTable, start: Shape, block: NDArray[np.uint16], *, sync: bool) -> int:
     stop = [a + n for a, n in zip(start, block.shape, strict=True)]
     z_runs, y_runs, x_runs = (
         tuple(axis_runs(a, b, c)) for a, b, c in zip(start, stop, table.chunk, strict=True)
@@ -141,6 +174,8 @@ def _write_block(table: ChunkTable, start: Shape, block: NDArray[np.uint16]) -> 
                 for offset, data in _pieces(values, z, y, x, table):
                     _put(descriptor, data, offsets[x.chunk] + offset)
                     written += data.nbytes
+        if sync:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     return written

@@ -45,6 +45,10 @@ def first_readable(source: Source, parse: Callable[[str, str], T]) -> tuple[T, t
     Returns the result and a note where the sidecar was unusable. Raises `MetadataError` naming
     both places where neither holds metadata, `ImageFileError` where the only place is a bad file.
     """
+    if source.foreign is not None:
+        raise MetadataError(
+            f"{source.path}: an image of {source.foreign.format} has no Luxendo metadata"
+        )
     problem = ""
     if source.sidecar is not None:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from zarr.errors import GroupNotFoundError
 from zarr.storage import FsspecStore, LocalStore
 
 from luxdask.errors import OutputError
+from luxdask.io.durable import sync_files, this_machine
 from luxdask.io.omezarr_metadata import AXES, OmeChannel, display_window, image_attributes
 from luxdask.model.geometry import Box, Grid, Shape, shape3
 from luxdask.model.levels import FULL, level_shape
@@ -54,6 +55,8 @@ class OmeZarrWriter:
     run
         Name of the run that makes the image: an image of the same run is kept, that of another
         run is replaced.
+    home
+        The machine that made this writer.
     """
 
     url: str
@@ -66,6 +69,7 @@ class OmeZarrWriter:
     time_points: tuple[int, ...] = (0,)
     time_interval_s: float | None = None
     run: str = ""
+    home: str = field(default_factory=this_machine, repr=False)
 
     @property
     def path(self) -> str:
@@ -90,13 +94,32 @@ class OmeZarrWriter:
                 )
             _create_image(self)
 
+    def exists(self) -> bool:
+        """Whether the image lies there as this run makes it."""
+        with _errors_name(self.url, "open the image"):
+            return bool(_found_mark(self.url) == _mark(self))
+
     def write(self, level: int, start: Shape, block: NDArray[np.uint16]) -> int:
         """Store a block of whole shards (clipped at the image's end); returns its voxel bytes."""
         box = Box(start, shape3(np.add(start, block.shape).tolist()))
         _check_alignment(box, self.shards[level], _shape(self, level))
         with _errors_name(self.url, f"write level {level}, {box}"):
             _open_level(self.url, level, "r+")[(*self.index, *box.slices)] = block
+            if self.home != this_machine():
+                sync_files(self.files(level, start))
         return block.nbytes
+
+    def files(self, level: int, start: Shape) -> tuple[str, ...]:
+        """The shard's file, the folders above it, and the metadata; none in an object store."""
+        store = _store(self.url)
+        if not isinstance(store, LocalStore):
+            return ()
+        array = store.root / str(level)
+        numbers = (*self.index, *(a // n for a, n in zip(start, self.shards[level], strict=True)))
+        shard = array.joinpath("c", *map(str, numbers))
+        folders = shard.parents[: len(numbers) + 2]
+        documents = (array / "zarr.json", store.root / "zarr.json")
+        return tuple(str(path) for path in (shard, *folders, *documents))
 
     def read(self, level: int, box: Box) -> NDArray[np.uint16]:
         """Voxels of a level as a (Z, Y, X) array; voxels never written are 0."""

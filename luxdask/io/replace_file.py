@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from luxdask.errors import LuxdaskError, OutputError
+from luxdask.io.durable import sync_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,17 +15,22 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`; it takes the place of `path` when the block ends well.
 
     The temporary file lies in the same folder, so relative links written into it stay true.
+    durable : the new file is on the disk when this returns, and outlives a power failure.
     Raises `OutputError` naming `path` where the disk refuses; the temporary file is removed.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.unlink(missing_ok=True)
         yield temporary
+        if durable:
+            sync_file(str(temporary))
         temporary.replace(path)
+        if durable:
+            sync_file(str(path.parent))
     except LuxdaskError:
         raise
     except OSError as error:

@@ -51,6 +51,11 @@ def level_source(source: Source, factor: Shape) -> Place:
 
 
 def _places(source: Source) -> Mapping[Shape, Place]:
+    if source.foreign is not None:
+        raise ImageFileError(
+            f"{source.path}: main files can only link to .lux.h5 images, and this is one of "
+            f"{source.foreign.format}. Run a task on it that writes images"
+        )
     try:
         stat = os.stat(source.path)
     except OSError as error:

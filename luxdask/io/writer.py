@@ -32,5 +32,13 @@ class Writer(Protocol):
     def write(self, level: int, start: Shape, block: NDArray[np.uint16]) -> int:
         """Store `block` at voxel `start` of a level; returns the bytes written."""
 
+    def files(self, level: int, start: Shape) -> tuple[str, ...]:
+        """Local files and folders that hold what was written at `start` of a level.
+
+        They are to be brought to the disk before it counts as done. None where the voxels are safe
+        as soon as `write` returns. A worker on another machine than the one that made this writer
+        does that itself.
+        """
+
     def read(self, level: int, box: Box) -> NDArray[np.uint16]:
         """Voxels of a level that were written before (to build coarser ones)."""

@@ -77,7 +77,7 @@ class Corrections:
         part = self.optics.get(optics_of(view.id))
         if part is None or is_identity(part):
             return None
-        return view.view_to_world @ part @ view.view_to_world.inverse()
+        return view.whole_to_world @ part @ view.whole_to_world.inverse()
 
     def apply(self, views: Iterable[View]) -> tuple[View, ...]:
         """The views where they truly lie; those without a correction are the same objects."""

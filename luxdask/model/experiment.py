@@ -29,7 +29,8 @@ class Experiment:
     root
         The experiment folder that holds `raw` and `processed`; task folders are made there.
     kind
-        "experiment", "task" (an output folder), "main" (one nested file) or "files".
+        "experiment", "task" (an output folder), "main" (one nested file) or "files"; for images of
+        other formats "ome-zarr", "bdv" or "tiff".
     notes
         What the reader noticed and coped with (incomplete files, duplicates, missing sidecars).
     """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from luxdask.model.bounding_box import TOLERANCE
 from luxdask.model.geometry import Grid, vector
 
 if TYPE_CHECKING:
@@ -41,6 +42,16 @@ def on_same_grid(
     chosen = {grid: _nearest(grid, grids) for grid in {o.grid for o in outputs}}
     moved = tuple(replace(o, grid=chosen[o.grid]) for o in outputs)
     return moved, any(new != old for old, new in chosen.items())
+
+
+def holds(grid: Grid, other: Grid) -> bool:
+    """Whether all voxels of the other grid are voxels of this one."""
+    if not np.allclose(grid.spacing_um, other.spacing_um, rtol=_SAME, atol=0):
+        return False
+    first = np.subtract(other.origin_um, grid.origin_um) / grid.spacing_um
+    is_whole = np.allclose(first, np.rint(first), rtol=0, atol=TOLERANCE)
+    inside = (np.rint(first) >= 0) & (np.rint(first) + other.shape <= grid.shape)
+    return bool(is_whole and inside.all())
 
 
 def _nearest(grid: Grid, others: Iterable[Grid]) -> Grid:

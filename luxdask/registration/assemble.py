@@ -225,7 +225,7 @@ def _at_home(link: Link, views: Mapping[ViewId, View], home: Mapping[Optics, Vie
     fixed, moving = home[optics_of(link.fixed)], home[optics_of(link.moving)]
     if (fixed.id, moving.id) == (link.fixed, link.moving) or fixed.id.stack != moving.id.stack:
         return link
-    to_home = fixed.view_to_world @ views[link.fixed].view_to_world.inverse()
+    to_home = fixed.whole_to_world @ views[link.fixed].whole_to_world.inverse()
     return replace(
         link,
         transform=to_home @ link.transform @ to_home.inverse(),
@@ -268,7 +268,7 @@ def _lens(optics: Optics) -> tuple[str, str]:
 def _as_seen(view: View, correction: Affine) -> Affine:
     """A correction of sample space in µm along the axes of the image."""
     size = Affine.scale(view.spacing_um)
-    return size @ voxel_form(view.view_to_world, correction) @ size.inverse()
+    return size @ voxel_form(view.whole_to_world, correction) @ size.inverse()
 
 
 def _solve_stacks(

@@ -93,7 +93,7 @@ def landmark_links(
     Parameters
     ----------
     views
-        The selected views; landmarks move with their `view_to_world`.
+        The selected views; landmarks move with their `whole_to_world`.
     landmarks
         At most one of each label per image; raises `ConfigError` otherwise.
     reference
@@ -124,8 +124,8 @@ def landmark_links(
 def _fit(matched: Sequence[Matched], by_id: Mapping[ViewId, View]) -> LandmarkFit:
     fixed, moving = by_id[matched[0].fixed.image], by_id[matched[0].moving.image]
     return fit_landmarks(
-        fixed.view_to_world.apply([m.fixed.position_vx for m in matched]),
-        moving.view_to_world.apply([m.moving.position_vx for m in matched]),
+        fixed.whole_to_world.apply([m.fixed.position_vx for m in matched]),
+        moving.whole_to_world.apply([m.moving.position_vx for m in matched]),
         labels=[m.label for m in matched],
         accuracy_um=_voxel_um(fixed, moving),
     )
@@ -166,7 +166,7 @@ def _kind(fixed: View, moving: View) -> Kind:
 
 def _grown_box(matched: Sequence[Matched], moving: View, voxel_um: float) -> BoundingBox:
     """Box around the landmarks of the moving image, a voxel or a tenth larger on each side."""
-    points = moving.view_to_world.apply([m.moving.position_vx for m in matched])
+    points = moving.whole_to_world.apply([m.moving.position_vx for m in matched])
     margin = np.maximum(voxel_um, np.ptp(points, axis=0) / 10)
     return BoundingBox(vector(points.min(axis=0) - margin), vector(points.max(axis=0) + margin))
 
@@ -178,7 +178,7 @@ def _small_spread(
     if link.model != "affine":
         return []
     common = view_box(by_id[link.fixed]) & view_box(by_id[link.moving])
-    points = by_id[link.moving].view_to_world.apply([m.moving.position_vx for m in matched])
+    points = by_id[link.moving].whole_to_world.apply([m.moving.position_vx for m in matched])
     spread = np.ptp(points, axis=0)
     narrow = [
         f"{axis}: {s:.3g} of {c:.3g} µm"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
-from luxdask.cluster.backend import usable_cores
+from luxdask.cluster.capacity import Capacity, capacity_of
 from luxdask.errors import ConfigError, ExperimentNotFoundError, ImageFileError, MetadataError
 from luxdask.graph.params import FusionParams
 from luxdask.graph.plan import Plan, make_plan
@@ -16,39 +17,82 @@ from luxdask.graph.planned import plan_output
 from luxdask.io import open_experiment
 from luxdask.io.mtf import find_mtf, read_mtf
 from luxdask.io.names import output_stems
+from luxdask.io.roi_file import ROI_FILE, find_roi_file, read_rois
 from luxdask.io.stored_registrations import existing_folder
 from luxdask.model.bounding_box import Sampling
 from luxdask.model.multi_transform import apply_mtf
 from luxdask.model.outputs import Layout, missing_views, outputs_of
+from luxdask.model.roi import apply_roi
 from luxdask.model.same_grid import on_same_grid
 from luxdask.model.select import resolve_reference, select_views
-from luxdask.tasks.availability import require_available
-from luxdask.tasks.plan_record import recorded_chunks
+from luxdask.model.value_range import with_value_range
+from luxdask.tasks.deconvolution import (
+    check_objectives,
+    deconvolution_notes,
+    deconvolution_params,
+)
+from luxdask.tasks.flatfield import correction_notes, plan_corrections
+from luxdask.tasks.plan_record import like_recorded, recorded_chunks
 from luxdask.tasks.registration_plan import plan_registration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from luxdask.graph.flatfield import PlannedCorrections
     from luxdask.graph.planned import PlannedOutput
     from luxdask.graph.registration import PlannedRegistration
     from luxdask.model.experiment import Experiment
     from luxdask.model.output import Output
     from luxdask.tasks.config import TaskConfig
-    from luxdask.tasks.plan_record import PlannedImage
+    from luxdask.tasks.plan_record import PlanRecord
     from luxdask.tasks.registration_result import Registration
+
+PROCESSED = "processed"
+"""Folder of an experiment in which task folders are made."""
 
 MEMORY_PART = 0.5
 """Part of the free memory that all tasks together may use."""
 
 
 def select_inputs(config: TaskConfig, experiment: Experiment) -> Experiment:
-    """The images that the task names, with the transforms of its multi-transform file.
+    """The images that the task names, with its multi-transform file, cropped to its region.
 
-    Raises `SelectionError` where a name matches nothing, `ConfigError` and the like where the file
+    Raises `SelectionError` where a name matches nothing, `ConfigError` and the like where a file
     cannot be used.
     """
+    return _with_roi(config, _whole_inputs(config, experiment), experiment)
+
+
+def _whole_inputs(config: TaskConfig, experiment: Experiment) -> Experiment:
     chosen = select_views(experiment, config.input.select.to_selection())
-    return _with_transforms(config, chosen)
+    return _with_transforms(config, with_value_range(chosen, config.input.value_range))
+
+
+def _with_roi(config: TaskConfig, chosen: Experiment, experiment: Experiment) -> Experiment:
+    """Images cropped to a region; main files show images as they are."""
+    wanted = config.input.roi
+    if not wanted.label or config.input.only_create_main_files:
+        return chosen
+    path = find_roi_file(experiment, wanted.file)
+    if path is None:
+        raise ConfigError(
+            f"input.roi.label: there is no {ROI_FILE} beside the images or in {chosen.root}; make "
+            "one with `luxdask roi add`, name a file in input.roi.file, or set the label to null"
+        )
+    rois = read_rois(path, experiment)
+    return apply_roi(chosen, rois, wanted.label, apply_to_all=wanted.apply_to_all)
+
+
+def corrected_inputs(
+    config: TaskConfig, experiment: Experiment
+) -> tuple[Experiment, PlannedCorrections | None]:
+    """The same images, whose voxels are corrected as they are read, and what has to be made first.
+
+    Raises what `select_inputs` does, and `ConfigError` where corrections do not fit the images.
+    """
+    parent = output_parent(config, experiment)
+    whole, corrections = plan_corrections(config, _whole_inputs(config, experiment), parent)
+    return _with_roi(config, whole, experiment), corrections
 
 
 def _with_transforms(config: TaskConfig, chosen: Experiment) -> Experiment:
@@ -68,42 +112,63 @@ def _with_transforms(config: TaskConfig, chosen: Experiment) -> Experiment:
 def compile_plan(
     config: TaskConfig,
     experiment: Experiment,
-    recorded: Sequence[PlannedImage] | None = None,
+    recorded: PlanRecord | None = None,
     registration: Registration | None = None,
+    capacity: Capacity | None = None,
+    *,
+    update: bool = False,
 ) -> Plan:
     """Outputs, chunks and jobs of a task; reads no voxel.
 
     recorded : how a stopped task was divided; its chunks are kept.
+    update : the images may be others than those recorded; grids and chunks stay where they can.
     registration : where the views truly lie. Without it, a task that registers gets a plan of its
         pairs, with images as the metadata's transforms would give them.
-    Raises `NotAvailableError`, `SelectionError`, or `ConfigError` where a chunk needs more memory
+    capacity : what the workers can do; by default those that `compute` names.
+    Raises `SelectionError`, or `ConfigError` where a chunk needs more memory
     than a worker has, or the experiment is no longer that of the stopped task.
     """
-    require_available(config)
-    chosen = select_inputs(config, experiment)
-    slots = config.compute.threads_per_worker or usable_cores()
-    limit = config.compute.memory_limit_bytes or _free_memory(config)
+    chosen, corrections = corrected_inputs(config, experiment)
+    there = capacity or _capacity(config)
+    slots = there.threads
+    limit = config.compute.memory_limit_bytes or there.memory_bytes or _free_memory(config)
     parent = output_parent(config, experiment)
     pairs = _planned_registration(config, chosen, experiment) if registration is None else None
     if registration is not None:
         chosen = registration.apply(chosen)
     outputs, said = _like_reused(config, _outputs(config, chosen))
+    parallel = slots * there.workers
+    params = params_of(config)
+    check_objectives(params, chosen.views)
+    known = None if pairs else recorded
+    planned = _planned(config, outputs, params, limit // slots, parallel, known, update=update)
     plan = Plan(
-        _planned(config, outputs, limit // slots, None if pairs else recorded),
-        slots=slots * (config.compute.n_workers or 1),
+        planned,
+        slots=parallel,
         copies=_copies(config),
         folder=str(parent),
         disk_free_bytes=free_disk(parent),
         notes=(
+            *chosen.notes[len(experiment.notes) :],
             *missing_views(chosen.views),
             *_switched_off(config),
             *(pairs.notes if pairs else ()),
             *said,
+            *deconvolution_notes(config, planned),
+            *correction_notes(corrections),
+            *((there.note,) if there.note else ()),
         ),
         registration=pairs,
+        corrections=corrections,
     )
     _check_memory(plan.peak_bytes_per_task(), slots, limit)
     return plan
+
+
+def _capacity(config: TaskConfig) -> Capacity:
+    """What the workers can do, wherever they are; this process may run on a login node."""
+    compute = config.compute
+    return capacity_of(compute.cluster, compute.n_workers, compute.threads_per_worker)
 
 
 def _switched_off(config: TaskConfig) -> tuple[str, ...]:
@@ -166,14 +231,27 @@ def _like_reused(
 def _planned(
     config: TaskConfig,
     outputs: Sequence[Output],
+    params: FusionParams,
     limit_bytes: int,
-    recorded: Sequence[PlannedImage] | None,
+    slots: int,
+    recorded: PlanRecord | None,
+    *,
+    update: bool,
 ) -> tuple[PlannedOutput, ...]:
-    params = params_of(config)
+    plan = partial(
+        make_plan,
+        params=params,
+        chunk_vx=config.compute.chunk_vx,
+        limit_bytes=limit_bytes,
+        slots=slots,
+    )
     if recorded is None:
-        return make_plan(outputs, params, chunk_vx=config.compute.chunk_vx, limit_bytes=limit_bytes)
+        return plan(outputs)
     names = output_stems(outputs)
-    chunks = recorded_chunks(outputs, names, recorded)
+    if update:
+        outputs, chosen = like_recorded(outputs, names, recorded.images)
+        return plan(outputs, chosen=chosen)
+    chunks = recorded_chunks(outputs, names, recorded.images)
     return tuple(
         plan_output(output, params, name, chunk)
         for output, name, chunk in zip(outputs, names, chunks, strict=True)
@@ -210,6 +288,7 @@ def params_of(config: TaskConfig) -> FusionParams:
         quality_strength=quality.strength if quality.enabled else None,
         half_intensity=fusion.half_intensity,
         device=config.compute.device,
+        deconvolution=deconvolution_params(fusion.deconvolution) if fusion.enabled else None,
     )
 
 
@@ -217,7 +296,7 @@ def output_parent(config: TaskConfig, experiment: Experiment) -> Path:
     """The folder in which task folders are made."""
     if config.output.folder is not None:
         return Path(config.output.folder).expanduser().resolve()
-    return Path(experiment.root) / "processed"
+    return Path(experiment.root) / PROCESSED
 
 
 def free_disk(folder: Path) -> int | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from luxdask.tasks.config_base import (
     ADVANCED,
@@ -13,6 +15,9 @@ from luxdask.tasks.config_base import (
     option,
     section,
 )
+
+Positive = Annotated[float, Field(gt=0)]
+Width = Positive | dict[str, Positive] | None
 
 
 class ImageQualityWeightingConfig(Settings):
@@ -42,30 +47,71 @@ class BlendingConfig(Settings):
     )
 
 
+_WIDTH = 'number > 0 | object with one per objective {"left": …} | null'
+
+
 class DeconvolutionConfig(Settings):
     """Richardson-Lucy deconvolution, multi-view where views overlap."""
 
     enabled: bool = option(False, BASIC, "Whether the views are deconvolved instead of averaged.")
-    psf_lateral_um: float | None = option(
+    psf_lateral_um: Width = option(
         None,
         BASIC,
         "Width of the Gaussian point-spread function across the detection axis in µm "
-        "(full width at half maximum).",
-        gt=0,
+        "(full width at half maximum); null means by numerical aperture and wavelength of the "
+        "metadata.",
+        allowed=_WIDTH,
     )
-    psf_axial_um: float | None = option(
+    psf_axial_um: Width = option(
         None,
         BASIC,
         "Length of the Gaussian point-spread function along the detection axis in µm "
-        "(full width at half maximum).",
-        gt=0,
+        "(full width at half maximum); null means by numerical aperture and wavelength of the "
+        "metadata.",
+        allowed=_WIDTH,
     )
     psf_file: FilePath | None = option(
         None,
         INTERMEDIATE,
-        "Path of a measured point-spread function, used instead of the Gaussian; null means none.",
+        "Path of a measured point-spread function (TIFF or .npy; z is the detection axis), used "
+        "instead of the Gaussian; null means none.",
+    )
+    psf_spacing_um: tuple[Positive, Positive, Positive] | None = option(
+        None,
+        INTERMEDIATE,
+        "Voxel size (z, y, x) of psf_file in µm; null means that the file tells it.",
+        allowed="list of three numbers > 0 (z, y, x) | null",
     )
     iterations: int = option(10, BASIC, "Number of iterations.", ge=1, le=1000)
+    background: float | None = option(
+        None,
+        INTERMEDIATE,
+        "Grey value of the dark in all views, which is no light and not sharpened; null means "
+        "that it is estimated for each view.",
+        ge=0,
+        le=65535,
+    )
+    regularisation: float = option(
+        0.0,
+        ADVANCED,
+        "Strength of the total-variation term, which holds noise down; 0 means none.",
+        ge=0,
+        le=0.1,
+    )
+    order: Literal["joint", "ordered_subsets"] = option(
+        "joint",
+        ADVANCED,
+        "Whether an iteration takes all views at once or one after the other.",
+    )
+    back_projector: Literal["matched", "wiener_butterworth"] = option(
+        "matched",
+        ADVANCED,
+        "What projects errors back: the point-spread function, or a sharper filter that needs "
+        "fewer iterations.",
+    )
+    acceleration: bool = option(
+        False, ADVANCED, "Whether each iteration goes further along the way of those before."
+    )
 
 
 class FusionConfig(Settings):

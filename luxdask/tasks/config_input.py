@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 
 from luxdask.model.select import Reference, Selection, parse_time_range
+from luxdask.model.value_range import check_value_range
 from luxdask.tasks.config_base import (
     ADVANCED,
     BASIC,
@@ -33,6 +34,9 @@ def _as_time(given: object) -> object:
 
 
 TimePoints = Annotated[int | str, BeforeValidator(_as_time), AfterValidator(_check_time)]
+
+
+ValueRange = Annotated[tuple[float, float], AfterValidator(lambda r: check_value_range(*r))]
 
 
 class SelectConfig(Settings):
@@ -141,8 +145,17 @@ class FlatfieldConfig(Settings):
         "Paths of images taken for the correction; empty means the sample images themselves.",
         allowed="list of paths",
     )
+    method: Literal["mean", "robust"] = option(
+        "mean",
+        INTERMEDIATE,
+        "What the layer is made of: mean is the mean projection of the correction images; robust "
+        "is the light that many images with a sample in them have in common.",
+    )
     smoothing_kernel_px: int = option(
-        9, ADVANCED, "Size of the Gaussian that smooths the mean projection, in pixels.", ge=1
+        9,
+        ADVANCED,
+        "Width of the Gaussian kernel that smooths the mean projection, in pixels.",
+        ge=1,
     )
     maximum_factor: float = option(
         3.0, INTERMEDIATE, "Largest factor a pixel is multiplied with.", ge=1
@@ -166,6 +179,13 @@ class CameraPixelsConfig(Settings):
     )
     gain: float | str | dict[str, float | str] = option(
         1.0, ADVANCED, "Gain of the pixels relative to 1.", allowed=_PIXEL_VALUES
+    )
+    hot_pixels: str | dict[str, str] | None = option(
+        None,
+        ADVANCED,
+        "TIFF that is above zero where a pixel is hot: the median of its neighbours is taken; null "
+        "means none.",
+        allowed='path of a TIFF, or an object with one per camera {"left": …}; null = none',
     )
 
 
@@ -197,7 +217,8 @@ class InputConfig(Settings):
     experiment: FilePath | tuple[FilePath, ...] = option(
         "",
         BASIC,
-        "Path of an experiment, its raw folder, a task folder, one main file, or a list of files.",
+        "Path of an experiment, its raw folder, a task folder, one main file, or a list of files; "
+        "or of images of another format (OME-Zarr, BigDataViewer XML, tiffs.json).",
         allowed="path, or list of paths",
     )
     select: SelectConfig = section(SelectConfig, "Which images are processed.")
@@ -216,6 +237,14 @@ class InputConfig(Settings):
         False,
         INTERMEDIATE,
         "Whether nothing is processed and only main files that link to the input are written.",
+    )
+    value_range: ValueRange | None = option(
+        None,
+        INTERMEDIATE,
+        "Stored values that become 0 and 65535, for images whose voxels are neither uint8 nor "
+        "uint16; values beyond get the end they are beyond. null means that whole numbers are "
+        "taken as they are, which floating point is not.",
+        allowed="list of two numbers, the lower first, such as [0, 1]",
     )
 
     @property

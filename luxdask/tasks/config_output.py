@@ -21,8 +21,9 @@ Format = Literal["lux", "bdv", "imaris", "ome-zarr"]
 
 CHUNK_MULTIPLE = 64
 _ADDRESS = re.compile(r"(tcp|tls|ucx|ucxx|ws|wss|inproc)://\S+")
-_SPEC_SUFFIXES = (".json", ".yaml", ".yml", ".toml")
-_CLUSTERS = ("local", "cuda", "slurm", "pbs")
+_SPEC_SUFFIXES = (".toml", ".json")
+_BATCH = ("slurm", "pbs", "sge", "lsf", "oar", "htcondor", "moab")
+_CLUSTERS = ("local", "threads", "processes", "cuda", *_BATCH)
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 1, "b": 1}
 _UNITS |= {f"{p}b": 1000**n for n, p in enumerate("kmgtp", start=1)}
@@ -145,8 +146,9 @@ class ComputeConfig(Settings):
         "local",
         BASIC,
         "Where the task runs: this machine, its GPUs, a batch system, or a running scheduler.",
-        allowed='"local" | "cuda" | "slurm" | "pbs" | scheduler address (tcp://host:port) | '
-        "path of a cluster description (.json, .yaml, .toml)",
+        allowed='"local" | "cuda" | "slurm" | "pbs" | "sge" | "lsf" | "oar" | "htcondor" | '
+        '"moab" | "threads" | "processes" | scheduler address (tcp://host:port, tls://host:port) | '
+        "path of a cluster description (.toml, .json)",
     )
     device: Literal["cpu", "cuda"] = option(
         "cpu",

@@ -1,11 +1,9 @@
-"""The folder of a task: its name and state, its lock, status, log and receipts."""
+"""The folder of a task: its name and state, its settings, status and log."""
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,21 +14,17 @@ from luxdask.io.json_file import write_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-log = logging.getLogger(__name__)
-
 CONFIG = "config_task.json"
 STATUS = "status.json"
 LOG = "log.txt"
-RECEIPTS = "receipts.txt"
 SUFFIXES = {"Stopped": "_S", "Failed": "_F", "Completed": "_C"}
 """States that end a run, and what they append to the folder's name."""
 
 _NAME = re.compile(r"^\d{8}-\d{6}_Task_(?P<number>\d+)?")
+_LEFTOVER = re.compile(
+    r"^\..*\.\d+\.tmp$|^\.lock\.[0-9a-f]{32}$|\.[0-9a-f]{32}\.partial$|\.h5\.empty$"
+)
 _UNSAFE = re.compile(r"[^\w.+=-]+")
-_RECEIPT = re.compile(r"^(\d+) (\d+) (\d+)\.$", re.MULTILINE)
-
-ReceiptKey = tuple[int, int, int]
-"""Output, stage and chunk of a write task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +43,29 @@ class TaskFolder:
         """Replace `status.json`."""
         write_json(self.path / STATUS, {"folder": self.path.name, **values})
 
-    def receipts(self) -> set[ReceiptKey]:
-        """Write tasks that are done; a half-written last line is ignored."""
-        try:
-            text = (self.path / RECEIPTS).read_text(encoding="ascii", errors="replace")
-        except OSError:
-            return set()
-        return {(int(o), int(s), int(c)) for o, s, c in _RECEIPT.findall(text)}
+    @property
+    def running(self) -> Path:
+        """Its path while a run works in it: without the ending of a state."""
+        return self.path.with_name(stem_of(self.path.name))
 
     def used_bytes(self) -> int:
         """Disk space that the files of this folder take; holes of files take none."""
         return sum(_used(f) for f in self.path.rglob("*") if f.is_file())
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed run has left half written; only for the run that holds the lock."""
+        for file in self.path.rglob("*"):
+            if _LEFTOVER.search(file.name):
+                with suppress(OSError):
+                    file.unlink()
 
     def renamed(self, state: str | None) -> TaskFolder:
         """Move the folder to the name of another state (None: running).
 
         Raises `OutputError` where something of that name lies there already.
         """
-        name = self.path.name
-        for suffix in SUFFIXES.values():
-            name = name.removesuffix(suffix)
-        target = self.path.with_name(name + (SUFFIXES[state] if state else ""))
+        running = self.running
+        target = running.with_name(running.name + SUFFIXES[state]) if state else running
         if target == self.path:
             return self
         try:
@@ -83,46 +79,32 @@ class TaskFolder:
             ) from error
 
 
+def stem_of(name: str) -> str:
+    """A task folder's name without the ending of its state."""
+    for suffix in SUFFIXES.values():
+        name = name.removesuffix(suffix)
+    return name
+
+
+def names_of(path: Path) -> list[Path]:
+    """All paths that a task folder has in its life, the given one first."""
+    stem = stem_of(path.name)
+    return [path, *(path.with_name(stem + suffix) for suffix in ("", *SUFFIXES.values()))]
+
+
+def find_folder(path: Path) -> Path:
+    """Where a task folder lies now, given by any name it has had; the path itself where nowhere."""
+    return next((p for p in names_of(path) if p.is_dir()), path)
+
+
+def task_folders(parent: Path) -> list[Path]:
+    """The task folders in a folder such as `processed`, by name, and so by date."""
+    return sorted(p for p in parent.iterdir() if _NAME.match(p.name) and p.is_dir())
+
+
 def _used(file: Path) -> int:
     found = file.stat()
     return int(getattr(found, "st_blocks", -(-found.st_size // 512))) * 512
-
-
-class Receipts:
-    """Appends finished write tasks to the folder's list, at most once a second."""
-
-    def __init__(self, folder: TaskFolder) -> None:
-        self._path = folder.path / RECEIPTS
-        try:
-            # ends the line that a killed run may have left half written
-            self._file = self._path.open("a", encoding="ascii")
-            self._file.write("\n")
-        except OSError as error:
-            raise _not_written(self._path, error) from error
-        self._written = time.monotonic()
-
-    def add(self, key: ReceiptKey) -> None:
-        """Note a finished task; raises `OutputError` where the disk refuses."""
-        try:
-            self._file.write("{} {} {}.\n".format(*key))
-            if time.monotonic() - self._written > 1:
-                self._file.flush()
-                self._written = time.monotonic()
-        except OSError as error:
-            raise _not_written(self._path, error) from error
-
-    def close(self) -> None:
-        """Write everything out; what cannot be written is only computed again on resuming."""
-        try:
-            with self._file:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-        except OSError as error:
-            log.warning("%s: receipts are lost: %s", self._path, error)
-
-
-def _not_written(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path}: cannot write: {error}")
 
 
 def make_folder(parent: Path, name: str, description: str) -> TaskFolder:
@@ -166,12 +148,16 @@ def _next_number(parent: Path) -> int:
     return 1 + max((int(m["number"]) for m in found if m and m["number"]), default=0)
 
 
-def check_resumable(folder: TaskFolder) -> None:
-    """Raise `ConfigError` where a folder's state does not allow to run it (the guide's rules)."""
-    if folder.state == "Completed":
+def check_resumable(folder: TaskFolder, *, update: bool = False) -> None:
+    """Raise `ConfigError` where a folder's state does not allow to run it (the guide's rules).
+
+    update : a completed task may be brought up to date.
+    """
+    if folder.state == "Completed" and not update:
         raise ConfigError(
-            f"{folder.path}: this task is completed and cannot be run again; "
-            f"make a new one from its settings: luxdask run {folder.path / CONFIG}"
+            f"{folder.path}: this task is completed and cannot be run again; make a new one from "
+            f"its settings: luxdask run {folder.path / CONFIG}; or, where its inputs have "
+            f"changed, do what has changed: luxdask run --update {folder.path}"
         )
     if not folder.path.is_dir():
         raise ConfigError(f"{folder.path}: no such folder (any more); did another run take it?")

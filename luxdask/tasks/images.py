@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from luxdask.io.bdv import write_bdv
@@ -17,6 +17,7 @@ from luxdask.io.names import image_name, main_stem
 from luxdask.io.omezarr import OmeZarrWriter, set_display_range
 from luxdask.io.omezarr_metadata import OmeChannel
 from luxdask.model.view import Source, natural_key
+from luxdask.tasks.folder import stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,21 +35,51 @@ MAIN_LUX = "main_processed.lux.h5"
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Names and writers of all images of a plan in one folder."""
+    """Names and writers of all images of a plan in one folder.
+
+    run : tells images of this folder apart from those of others; by default the folder's name.
+    """
 
     plan: Plan
     folder: Path
     config: OutputConfig
+    run: str = ""
+    _made: dict[int, tuple[Writer, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def writers(self, number: int) -> tuple[Writer, ...]:
         """Writers of one output, their files made where they do not exist yet."""
+        if number not in self._made:
+            planned = self.plan.outputs[number]
+            made: list[Writer] = []
+            if "lux" in self.config.formats:
+                made.append(self._lux(planned))
+            if "ome-zarr" in self.config.formats:
+                writer = self._ome_zarr(planned)
+                writer.create()
+                made.append(writer)
+            self._made[number] = tuple(made)
+        return self._made[number]
+
+    def stored_as(self, number: int) -> tuple[object, ...]:
+        """What the files of an output are, beside its voxels: formats, place in 5-D images."""
+        formats = tuple(sorted({"lux", "ome-zarr"} & set(self.config.formats)))
+        if "ome-zarr" not in formats:
+            return formats
+        writer = self._ome_zarr(self.plan.outputs[number])
+        axes = (writer.time_points, tuple(c.name for c in writer.channels), writer.index)
+        return (*formats, self.config.ome_zarr_url, axes)
+
+    def exist(self, number: int) -> bool:
+        """Whether all files of an output are there, so that receipts can be true."""
         planned = self.plan.outputs[number]
-        made: list[Writer] = []
-        if "lux" in self.config.formats:
-            made.append(self._lux(planned))
-        if "ome-zarr" in self.config.formats:
-            made.append(self._ome_zarr(planned))
-        return tuple(made)
+        has_lux = "lux" not in self.config.formats or self._has_lux(planned)
+        return has_lux and (
+            "ome-zarr" not in self.config.formats or self._ome_zarr(planned).exists()
+        )
+
+    def _has_lux(self, planned: PlannedOutput) -> bool:
+        path = self.lux_path(planned)
+        return path.exists() and sidecar_path(str(path)).exists()
 
     def lux_path(self, planned: PlannedOutput) -> Path:
         """The `.lux.h5` file of an output."""
@@ -56,7 +87,7 @@ class ImageFiles:
 
     def _lux(self, planned: PlannedOutput) -> LuxWriter:
         path, grid = self.lux_path(planned), planned.output.grid
-        exists = path.exists() and sidecar_path(str(path)).exists()
+        exists = self._has_lux(planned)
         metadata = "{}" if exists else fused_metadata(planned.output)
         writer = LuxWriter(str(path), grid.shape, grid.spacing_um, planned.levels, metadata)
         if not exists:
@@ -69,7 +100,7 @@ class ImageFiles:
         times = sorted({o.time_point for o in siblings})
         name = self._zarr_name(planned)
         output = planned.output
-        writer = OmeZarrWriter(
+        return OmeZarrWriter(
             url=f"{str(self.config.ome_zarr_url or self.folder).rstrip('/')}/{name}.ome.zarr",
             grid=output.grid,
             levels=planned.levels,
@@ -78,10 +109,22 @@ class ImageFiles:
             index=(times.index(output.time_point), channels.index(_channel(output))),
             channels=tuple(OmeChannel(c) for c in channels),
             time_points=tuple(times),
-            run=_run_name(self.folder),
+            run=self.run or stem_of(self.folder.name),
         )
-        writer.create()
-        return writer
+
+    def zarr_names(self) -> set[str]:
+        """Names of all OME-Zarr images of the plan."""
+        if "ome-zarr" not in self.config.formats:
+            return set()
+        return {f"{self._zarr_name(planned)}.ome.zarr" for planned in self.plan.outputs}
+
+    def renew_metadata(self, number: int) -> None:
+        """Give an image that stays the metadata of its inputs as they are now."""
+        planned = self.plan.outputs[number]
+        if "lux" in self.config.formats and self._has_lux(planned):
+            grid, path = planned.output.grid, str(self.lux_path(planned))
+            metadata = fused_metadata(planned.output)
+            LuxWriter(path, grid.shape, grid.spacing_um, planned.levels, metadata).renew()
 
     def _zarr_name(self, planned: PlannedOutput) -> str:
         """The name of an image without what its axes t and c hold."""
@@ -110,11 +153,6 @@ def _image(planned: PlannedOutput) -> tuple[object, ...]:
 
 def _channel(output: Output) -> str:
     return output.channel if output.pm is None else f"{output.channel} pm {output.pm}"
-
-
-def _run_name(folder: Path) -> str:
-    """The folder's name without its state, which a resumed run has changed."""
-    return folder.name[:-2] if folder.name[-2:] in ("_S", "_F", "_C") else folder.name
 
 
 @dataclass(frozen=True, slots=True)

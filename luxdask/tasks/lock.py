@@ -1,16 +1,18 @@
-"""The lock of a task folder: two runs never work in one folder."""
+"""The lock of a task folder: two runs never work in one folder, on whatever hosts they are."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-
-import psutil
+from uuid import uuid4
 
 from luxdask.errors import OutputError
+from luxdask.tasks.process_mark import still_runs, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,23 +20,27 @@ if TYPE_CHECKING:
 
     from luxdask.tasks.folder import TaskFolder
 
+log = logging.getLogger(__name__)
+
 LOCK = ".lock"
 EMPTY_FOR_S = 5.0
 """A lock without a holder's name is left over from a crash when it is older than this."""
-
-_SAME_START_S = 60.0
-"""How far two readings of a start time may differ, since clocks are corrected."""
+BEAT_S = 15.0
+"""How often a run shows that it lives, by the date of its lock."""
+SILENT_FOR_S = 180.0
+"""A run on another host that has shown no life for so long is taken for dead."""
 
 
 class FolderLock:
     """Keeps a second run out of a task folder; used as a context manager.
 
-    The lock of a process that is dead is taken over; that of another host is not, since nobody
-    can tell from here whether it still runs. Raises `OutputError` naming the holder.
+    The lock of a dead process of this host is taken over at once, that of another host when its
+    date has not moved for `SILENT_FOR_S`. Raises `OutputError` naming the holder otherwise.
     """
 
     def __init__(self, folder: TaskFolder) -> None:
         self.path = folder.path / LOCK
+        self._token = uuid4().hex
 
     def __enter__(self) -> FolderLock:
         try:
@@ -48,21 +54,44 @@ class FolderLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.path.unlink(missing_ok=True)
+        if self.is_ours():
+            with suppress(OSError):  # a disk that has become read-only says so elsewhere
+                self.path.unlink(missing_ok=True)
 
     def moved(self, folder: TaskFolder) -> None:
         """Follow the folder to its new name."""
         self.path = folder.path / LOCK
 
+    def is_ours(self) -> bool:
+        """Whether no other run has taken the folder over; an unreadable lock is not taken."""
+        try:
+            return bool(_read(self.path).get("token") == self._token)
+        except FileNotFoundError:
+            return False
+        except OSError:  # a file server that is away for a moment
+            return True
+
+    def require(self) -> None:
+        """Raise `OutputError` where another run has taken the folder over."""
+        if not self.is_ours():
+            raise OutputError(
+                f"{self.path.parent}: another run has taken this task folder over, since this one "
+                f"showed no life for more than {SILENT_FOR_S:.0f} s; this one ends here"
+            )
+
+    def beat(self) -> None:
+        """Show life: the file system's own clock dates the lock anew."""
+        with suppress(OSError):
+            os.utime(self.path)
+
     def _take(self) -> None:
         try:
-            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
-            _refuse_if_alive(self.path)
-            self.path.unlink(missing_ok=True)
-            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            _set_aside(self.path)
+            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
-            os.write(descriptor, json.dumps(_this_process()).encode())
+            os.write(descriptor, json.dumps({**this_process(), "token": self._token}).encode())
         except OSError:
             self.path.unlink(missing_ok=True)
             raise
@@ -70,47 +99,60 @@ class FolderLock:
             os.close(descriptor)
 
 
-def _this_process() -> dict[str, Any]:
-    process = psutil.Process()
-    return {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+def holder_of(folder: Path) -> tuple[Mapping[str, Any], bool] | None:
+    """Who has locked a task folder, and whether that run still lives; None without a lock."""
+    lock = folder / LOCK
+    try:
+        holder = _read(lock)
+        if holder.get("host") == socket.gethostname():
+            return holder, still_runs(holder)
+        return holder, _age_s(lock) < (SILENT_FOR_S if holder else EMPTY_FOR_S)
+    except OSError:
+        return None
 
 
-def _refuse_if_alive(lock: Path) -> None:
-    """Raise where the lock's holder may still run."""
-    holder = _holder(lock)
-    if holder and holder.get("host") == socket.gethostname():
-        alive = _runs(holder)
-    else:
-        alive = bool(holder) or _age_s(lock) < EMPTY_FOR_S
+def _set_aside(lock: Path) -> None:
+    """Remove the lock of a dead run; raise where its holder may still run."""
+    found = holder_of(lock.parent)
+    if found is None:
+        return
+    holder, alive = found
+    name = f"process {holder.get('pid', '?')} on {holder.get('host', 'an unknown host')}"
     if alive:
         raise OutputError(
-            f"{lock.parent}: another run uses this task folder (process {holder.get('pid', '?')} "
-            f"on {holder.get('host', 'an unknown host')}). Wait for it or stop it; if it is dead "
-            f"for certain, delete {lock}."
+            f"{lock.parent}: another run uses this task folder ({name}). Wait for it or stop it: "
+            f"luxdask stop {lock.parent}; if it is dead for certain, delete {lock}."
         )
+    aside = lock.with_name(f"{LOCK}.{uuid4().hex}")
+    with suppress(FileNotFoundError):
+        lock.rename(aside)
+        # another run may have been quicker: then what was moved is its lock, which it gets back
+        if _read(aside) != holder:
+            with suppress(FileExistsError):
+                os.link(aside, lock)
+        aside.unlink(missing_ok=True)
+    log.warning("%s: the lock of a dead run (%s) is taken over", lock.parent, name)
 
 
-def _holder(lock: Path) -> Mapping[str, Any]:
+def _read(lock: Path) -> Mapping[str, Any]:
+    """Content of a lock; empty where it is damaged. Raises `OSError` where there is none."""
     try:
         content = json.loads(lock.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _runs(holder: Mapping[str, Any]) -> bool:
-    """Whether a process of this host still runs: the system gives numbers of dead ones anew."""
+def _age_s(lock: Path) -> float:
+    """Time since a lock was dated, by the clock of its file system: hosts' clocks may differ."""
+    dated = lock.stat().st_mtime
+    probe = lock.with_name(f"{LOCK}.{uuid4().hex}")
     try:
-        started = psutil.Process(int(holder["pid"])).create_time()
-        return abs(started - float(holder.get("started", started))) < _SAME_START_S
-    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
-def _age_s(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except OSError:
-        return 0.0
+        probe.touch()
+        now = probe.stat().st_mtime
+    except OSError:  # a folder that may only be read
+        now = time.time()
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return now - dated

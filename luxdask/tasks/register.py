@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from luxdask.cluster import connect
 from luxdask.errors import TaskStopped
 from luxdask.model.stages import stack_kind
-from luxdask.tasks.compile import select_inputs
+from luxdask.tasks.compile import corrected_inputs
 from luxdask.tasks.config_fields import value_at
+from luxdask.tasks.correction_stage import make_corrections
 from luxdask.tasks.registration import measure, solve
 from luxdask.tasks.registration_plan import plan_registration
 from luxdask.tasks.task import Task
@@ -37,7 +38,8 @@ def register(
 ) -> Registration:
     """Find where the views of an experiment truly lie, beyond what their metadata says.
 
-    Nothing is written; `Task.run` or ``luxdask register`` keep the result in a task folder.
+    Nothing is written but the layers of a flatfield correction, where that is on; `Task.run` or
+    ``luxdask register`` keep the result in a task folder.
 
     Parameters
     ----------
@@ -69,14 +71,17 @@ def register(
     """
     base = (task or Task.new(experiment)).replace(values or {})
     config = base.replace({"registration.enabled": True, **stages_for(base, experiment)}).config
-    planned = plan_registration(config, select_inputs(config, experiment), experiment)
+    chosen, corrections = corrected_inputs(config, experiment)
+    planned = plan_registration(config, chosen, experiment)
+    stop = stop or Event()
 
     def tell(progress: Progress) -> None:
         for listener in listeners:
             listener(progress)
 
     with nullcontext(cluster) if cluster else connect("threads") as backend:
-        links = measure(planned.jobs, backend, stop or Event(), tell)
+        ready = corrections is None or make_corrections(corrections, backend, stop, tell)
+        links = measure(planned.jobs, backend, stop, tell) if ready else None
     if links is None:
         raise TaskStopped("registration was stopped before all pairs were measured")
     return solve(planned, links)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from luxdask.cluster.events import Progress
@@ -62,7 +63,15 @@ def measure(
         return []
 
     tell(progress())
-    if not execute(pair_tasks(missing), backend, finished, stop, _describe):
+    complete = execute(
+        pair_tasks(missing),
+        backend,
+        finished,
+        stop,
+        _describe,
+        waiting=lambda text: tell(replace(progress(), waiting=text)),
+    )
+    if not complete:
         return None
     return tuple(found[key_of(job.pair)] for job in jobs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import defaultdict
 from dataclasses import replace
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from luxdask.errors import LuxdaskError
 from luxdask.graph.overlaps import overlap_images
-from luxdask.io.link_log import LinkLog, read_link_log
+from luxdask.io.json_file import write_json
+from luxdask.io.link_log import LinkLog, keep_links, read_link_log
 from luxdask.io.registration_csv import CSV_NAME, write_links_csv
 from luxdask.io.registration_file import write_corrections, write_links
 from luxdask.io.static_transforms import STATIC_NAME, StaticTransform, write_static
@@ -18,7 +20,8 @@ from luxdask.model.registrations import Correction
 from luxdask.report.pairs_picture import OverlapPicture
 from luxdask.report.registration import write_registration_pictures
 from luxdask.report.registration_stage import choose_links
-from luxdask.tasks.registration import measure, solve
+from luxdask.tasks.chunk_inputs import pair_inputs
+from luxdask.tasks.registration import key_of, measure, solve
 from luxdask.tasks.stages import require_complete
 
 if TYPE_CHECKING:
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PAIR_INPUTS = "registration/inputs.json"
+"""Checksums of what the pairs were measured with."""
+
 
 def register_in_folder(
     planned: PlannedRegistration,
@@ -43,12 +49,14 @@ def register_in_folder(
     backend: Backend,
     stop: Event,
     tell: Callable[[Progress], None],
+    root: str,
 ) -> Registration:
     """Measure what is not measured yet, solve, and write all files of the registration.
 
+    root : the experiment's folder.
     Raises `TaskStopped` after a stop; links that were measured by then are kept.
     """
-    done = [link for link in read_link_log(folder.path) if link.status != "unreadable"]
+    done = _still_valid(planned, folder, root)
     with LinkLog(folder.path) as kept:
         links = measure(planned.jobs, backend, stop, tell, done=done, keep=kept.add)
     require_complete(links is not None, folder)
@@ -56,6 +64,24 @@ def register_in_folder(
     registration = replace(solve(planned, links), folder=folder.path)
     write_registration(registration)
     return registration
+
+
+def _still_valid(planned: PlannedRegistration, folder: TaskFolder, root: str) -> list[Link]:
+    """The links of an earlier run whose pairs are what they were then; others are forgotten."""
+    path = folder.path / PAIR_INPUTS
+    inputs = pair_inputs(planned.jobs, root)
+    found = [link for link in read_link_log(folder.path) if link.status != "unreadable"]
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # a new task, or one of an older version
+        before = inputs
+    names = {key_of(job.pair): str(job.pair) for job in planned.jobs}
+    wanted = ((link, names.get(key_of(link))) for link in found)
+    kept = [link for link, name in wanted if name and before.get(name) == inputs[name]]
+    if inputs != before or not path.exists():
+        keep_links(folder.path, kept)
+        write_json(path, inputs, durable=True)
+    return kept
 
 
 def write_registration(registration: Registration) -> None:
@@ -114,9 +140,12 @@ def _overlaps(registration: Registration) -> dict[Kind, list[OverlapPicture]]:
     for kind in KINDS:
         for word, link in choose_links(registration.links, kind):
             try:
-                found[kind].append(_overlap(registration, word, link))
+                picture = _overlap(registration, word, link)
             except LuxdaskError as error:
                 log.warning("no picture of %s: %s", link, error)
+                continue
+            if picture.fixed.size:
+                found[kind].append(picture)
     return found
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from luxdask.cluster.events import Listener, Progress
     from luxdask.tasks.folder import TaskFolder
+    from luxdask.tasks.performance import Performance
 
 STATUS_INTERVAL_S = 1.0
 
@@ -32,6 +33,7 @@ class Reporter:
 
     folder: TaskFolder
     listeners: Sequence[Listener]
+    performance: Performance
     started: str = field(default_factory=now_text)
     began: float = field(default_factory=time.monotonic)
     _written: float = 0.0
@@ -45,6 +47,7 @@ class Reporter:
     def tell(self, progress: Progress, *, now: bool = False) -> None:
         """Pass a progress event on."""
         self._latest = progress
+        self.performance.see(progress)
         for listener in self.listeners:
             listener(progress)
         moment = time.monotonic()
@@ -67,6 +70,7 @@ def _progress_values(progress: Progress | None) -> dict[str, Any]:
         "chunks_total": progress.total,
         "voxels_per_s": progress.voxels_per_s,
         "seconds_left": progress.seconds_left,
+        "waiting": progress.waiting or None,
     }
 
 

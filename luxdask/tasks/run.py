@@ -11,14 +11,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luxdask.errors import OutputError, TaskStopped
+from luxdask.errors import OutputError, TaskFailedError, TaskStopped
+from luxdask.tasks.chunk_inputs import ChunkInputs
 from luxdask.tasks.compile import free_disk
+from luxdask.tasks.correction_stage import make_corrections, show_corrections
 from luxdask.tasks.folder import LOG
 from luxdask.tasks.images import ImageFiles
 from luxdask.tasks.lock import FolderLock
+from luxdask.tasks.performance import Performance
+from luxdask.tasks.plan_record import PlanRecord, read_plan, record_of, write_plan
+from luxdask.tasks.receipts import RECEIPTS
 from luxdask.tasks.registration_files import register_in_folder
 from luxdask.tasks.reporter import Reporter, logging_to
-from luxdask.tasks.stages import QUALITY_FOLDER, estimate_quality_maps, finish_images, fuse_all
+from luxdask.tasks.stages import (
+    QUALITY_FOLDER,
+    Images,
+    estimate_views,
+    finish_images,
+    fuse_all,
+    require_complete,
+)
+from luxdask.tasks.update import commit_update
+from luxdask.tasks.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +80,34 @@ class TaskResult:
 
 
 Recompile = Callable[["Registration", "TaskFolder"], "Plan"]
-"""Gives the plan that follows from a registration, and keeps it in the folder."""
+"""Gives the plan that follows from a registration."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a plan is run.
+
+    Attributes
+    ----------
+    config
+        Which files are written.
+    root
+        The experiment's folder; dates and sizes of inputs are noted by their place in it.
+    recompile
+        Gives the plan with the views where registration has put them; only needed where the plan
+        registers.
+    update
+        Called in the locked folder where it is brought up to date: it begins that. None where the
+        run is a new one, or goes on.
+    announce
+        Called with what is worth telling before the end.
+    """
+
+    config: OutputConfig
+    root: str
+    recompile: Recompile | None = None
+    update: Callable[[TaskFolder], None] | None = None
+    announce: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,38 +115,38 @@ class _Run:
     """What all stages of a run need."""
 
     folder: TaskFolder
-    config: OutputConfig
+    options: RunOptions
     backend: Backend
     stop: Event
     reporter: Reporter
-    recompile: Recompile | None
+    lock: FolderLock
 
 
 def run_plan(
     plan: Plan,
-    config: OutputConfig,
+    options: RunOptions,
     folder: TaskFolder,
     backend: Backend,
     stop: Event,
     listeners: Sequence[Listener] = (),
-    recompile: Recompile | None = None,
 ) -> TaskResult:
     """Compute a plan in a task folder; what was finished there before is not done again.
 
-    recompile : gives the plan with the views where registration has put them, and keeps it; only
-        needed where the plan registers.
-    Ends with the folder renamed to its state. Raises `TaskStopped` after a stop, and whatever made
-    the task fail; `OutputError` where another run uses the folder.
+    Ends with the folder renamed to its state. Raises `TaskStopped` after a stop, whoever asked for
+    it, and whatever made the task fail; `OutputError` where another run uses the folder. A run
+    that has lost its folder to another one leaves it alone.
     """
     with FolderLock(folder) as lock:
         folder = folder.renamed(None)
         lock.moved(folder)
-        reporter = Reporter(folder, listeners)
+        folder.remove_leftovers()
+        reporter = Reporter(folder, listeners, Performance(backend))
         try:
-            with logging_to(folder.path / LOG):
-                run = _Run(folder, config, backend, stop, reporter, recompile)
-                made = _compute(plan, run)
+            with logging_to(folder.path / LOG), Watch(folder.path, lock, stop):
+                made = _compute(plan, _Run(folder, options, backend, stop, reporter, lock))
+                lock.require()
         except BaseException as error:
+            lock.require()
             lock.moved(_leave(folder, reporter, error))
             raise
         done = folder.renamed("Completed")
@@ -117,26 +158,38 @@ def _compute(plan: Plan, run: _Run) -> TaskResult:
     """All stages; how they end is logged and written to `status.json`."""
     folder, reporter = run.folder, run.reporter
     try:
+        reporter.state("Running")
+        if run.options.update is not None:
+            run.options.update(folder)
+        _correct(plan, run)
         registration, plan = _register(plan, run)
         log.info("run of %s: %d images", folder.path, len(plan.outputs))
-        files = ImageFiles(plan, folder.path, run.config)
-        voxels, mains, zarrs = _make_images(files, run)
+        if run.backend.link:
+            log.info("dashboard of dask: %s", run.backend.link)
+        images = _planned_images(plan, run)
+        voxels, mains, zarrs = _make_images(images, run)
+        run.lock.require()
         reporter.state("Completed")
+        reporter.performance.save(folder.path, "Completed")
     except (TaskStopped, KeyboardInterrupt):
         log.info("stopped")
         raise
     except OutputError as error:
         log.exception("failed")
         raise _with_estimate(error, plan, folder) from error
+    except TaskFailedError as error:
+        log.exception("failed")
+        raise TaskFailedError(f"{error}; see {folder.path}_F/{LOG}") from error
     except BaseException:
         log.exception("failed")
         raise
     shutil.rmtree(folder.path / QUALITY_FOLDER, ignore_errors=True)
     log.info("completed")
-    images = [files.lux_path(p) for p in files.plan.outputs if "lux" in files.config.formats]
+    files = images.files
+    written = [files.lux_path(p) for p in files.plan.outputs if "lux" in files.config.formats]
     return TaskResult(
         folder.path,
-        tuple(images),
+        tuple(written),
         mains,
         reporter.seconds,
         voxels,
@@ -145,23 +198,57 @@ def _compute(plan: Plan, run: _Run) -> TaskResult:
     )
 
 
-def _make_images(files: ImageFiles, run: _Run) -> tuple[int, tuple[Path, ...], list[str]]:
+def _planned_images(plan: Plan, run: _Run) -> Images:
+    """The images of a plan, noted in the folder or compared with what is noted there."""
+    folder = run.folder.path
+    record = read_plan(folder)
+    name = record.run if record and record.run else run.folder.running.name
+    files = ImageFiles(plan, folder, run.options.config, name)
+    inputs = ChunkInputs(files, run.options.root)
+    if run.options.update is not None:
+        run.options.announce(commit_update(files, inputs, run.lock.require))
+        record = read_plan(folder)
+    if record is None:
+        (folder / RECEIPTS).unlink(missing_ok=True)  # those of another division mean nothing
+        record = record_of(plan, inputs, PlanRecord((), name), name)
+        write_plan(folder, record)
+    numbers = record.numbers(p.name for p in plan.outputs)
+    return Images(files, numbers, inputs, run.lock.require)
+
+
+def _make_images(images: Images, run: _Run) -> tuple[int, tuple[Path, ...], list[str]]:
     """Fuse and write all images; voxels of this run, main files, OME-Zarr paths or URLs."""
+    files = images.files
     if not files.plan.outputs:  # transforms are all that is wanted
         return 0, (), []
-    estimate_quality_maps(files, run.folder, run.backend, run.stop, run.reporter)
-    voxels = fuse_all(files, run.folder, run.backend, run.stop, run.reporter)
+    estimate_views(files, run.folder, run.backend, run.stop, run.reporter)
+    voxels = fuse_all(images, run.folder, run.backend, run.stop, run.reporter)
     return voxels, *finish_images(files, run.reporter)
+
+
+def _correct(plan: Plan, run: _Run) -> None:
+    """Make the layers that correct images, before anything reads these, and show them."""
+    if plan.corrections is None:
+        return
+    complete = make_corrections(plan.corrections, run.backend, run.stop, run.reporter.tell)
+    require_complete(complete, run.folder)
+    show_corrections(plan.corrections, run.folder.path)
 
 
 def _register(plan: Plan, run: _Run) -> tuple[Registration | None, Plan]:
     """Measure and solve where the plan says so; the plan that follows."""
-    if plan.registration is None or run.recompile is None:
+    recompile = run.options.recompile
+    if plan.registration is None or recompile is None:
         return None, plan
     registration = register_in_folder(
-        plan.registration, run.folder, run.backend, run.stop, run.reporter.tell
+        plan.registration,
+        run.folder,
+        run.backend,
+        run.stop,
+        run.reporter.tell,
+        run.options.root,
     )
-    return registration, run.recompile(registration, run.folder)
+    return registration, recompile(registration, run.folder)
 
 
 def _leave(folder: TaskFolder, reporter: Reporter, error: BaseException) -> TaskFolder:
@@ -170,6 +257,7 @@ def _leave(folder: TaskFolder, reporter: Reporter, error: BaseException) -> Task
     state = "Stopped" if stopped else "Failed"
     with suppress(OSError):
         reporter.state(state, error=None if stopped else str(error) or type(error).__name__)
+    reporter.performance.save(folder.path, state)
     with suppress(OSError):
         return folder.renamed(state)
     return folder

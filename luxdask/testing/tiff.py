@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 
 from luxdask.errors import ConfigError, ImageFileError
+from luxdask.io.tiff_spacing import tiff_spacing_um
 
 if TYPE_CHECKING:
     import os
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from luxdask.model.geometry import Vector
 
 _MAXIMUM = 60000.0
-_MICROMETRES = {"um", "µm", "μm", "micron", "microns", "micrometer", "micrometre", "\\u00b5m"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def load_volume(path: str | os.PathLike[str]) -> TiffVolume:
         with tifffile.TiffFile(path) as tiff:
             series = tiff.series[0]
             axes, array = series.axes, series.asarray()
-            spacing = _spacing(tiff)
+            spacing = tiff_spacing_um(tiff)
     except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
         raise ImageFileError(f"{path}: not a readable TIFF file: {error}") from error
     return TiffVolume(_as_uint16(_ordered(array, axes, path)), spacing)
@@ -70,27 +70,3 @@ def _as_uint16(array: NDArray[Any]) -> NDArray[np.uint16]:
     low, high = float(values.min()), float(values.max())
     scale = _MAXIMUM / (high - low) if high > low else 0.0
     return np.asarray(np.rint((values - low) * scale), dtype=np.uint16)
-
-
-def _spacing(tiff: tifffile.TiffFile) -> Vector | None:
-    """Voxel size in µm (z, y, x), only where the file says that it means µm."""
-    if tiff.is_ome and tiff.ome_metadata:
-        return _ome_spacing(tiff.ome_metadata)
-    ij = tiff.imagej_metadata or {}
-    if str(ij.get("unit", "")).lower() not in _MICROMETRES:
-        return None
-    tags = tiff.pages.first.tags
-    per_um = [tags[n].value if n in tags else (1, 1) for n in ("YResolution", "XResolution")]
-    y, x = (b / a if a and b else 1.0 for a, b in per_um)
-    return (float(ij.get("spacing", 1.0)) or 1.0, float(y), float(x))
-
-
-def _ome_spacing(text: str) -> Vector | None:
-    pixels = tifffile.xml2dict(text)["OME"]["Image"]
-    pixels = (pixels[0] if isinstance(pixels, list) else pixels)["Pixels"]
-    sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "ZYX"]
-    units = [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "ZYX"]
-    if not all(sizes) or any(unit.lower() not in _MICROMETRES for unit in units):
-        return None
-    z, y, x = (float(size) for size in sizes)
-    return (z, y, x)

@@ -14,7 +14,6 @@ from luxdask.errors import (
     ImageFileError,
     LuxdaskError,
     MetadataError,
-    NotAvailableError,
     OutputError,
     SelectionError,
     TaskFailedError,
@@ -76,7 +75,6 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     ("error", "code"),
     [
         (ConfigError, 2),
-        (NotAvailableError, 2),
         (MetadataError, 2),
         (SelectionError, 2),
         (ExperimentNotFoundError, 2),

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from luxdask.cli import app
-from luxdask.errors import ConfigError, NotAvailableError, OutputError, SelectionError
+from luxdask.errors import ConfigError, OutputError, SelectionError
 from luxdask.model.experiment import Experiment
 from luxdask.model.geometry import Affine, Vector
 from luxdask.model.view import Source, View, ViewId
@@ -126,11 +126,6 @@ def test_an_existing_file_is_kept_unless_forced(opened: list[object]) -> None:
         ("input.select.channels=7", SelectionError, "channel '7' matches no image; there are: 0"),
         ("input.reference.camera=top", SelectionError, "there are: left, right"),
         ("input.reference.time_point=3", SelectionError, "there are: 0"),
-        (
-            "fusion.deconvolution=true",
-            NotAvailableError,
-            "fusion.deconvolution.enabled is not available yet",
-        ),
     ],
 )
 def test_bad_values_write_nothing(value: str, error: type[Exception], words: str) -> None:

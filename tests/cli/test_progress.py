@@ -51,6 +51,10 @@ def test_duration(seconds: float, text: str) -> None:
             "60/100 chunks, 1 Mvoxel/s, 40 s left",
         ),
         (Progress("main files", 1, 1), "1/1"),
+        (
+            Progress("fusion", 5, 10, waiting="waiting for workers: 2 jobs queued"),
+            "5/10 chunks, waiting for workers: 2 jobs queued",
+        ),
     ],
 )
 def test_text(event: Progress, text: str) -> None:
@@ -68,6 +72,16 @@ def test_lines_are_few_when_not_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -
     ]
     monkeypatch.setattr(module, "LINE_INTERVAL_S", 0.0)
     assert len(lines_of(events)) == 1001
+
+
+def test_waiting_is_told_at_once() -> None:
+    """Also where lines are few."""
+    waiting = [Progress("fusion", 1, 9, waiting=text) for text in ("", "waiting for workers", "")]
+    assert [line.rpartition("chunks")[2] for line in lines_of(waiting)] == [
+        "",
+        ", waiting for workers",
+        "",
+    ]
 
 
 def test_bar_on_a_terminal() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from luxdask.cli import main
-from luxdask.tasks.folder import TaskFolder
+from luxdask.tasks.receipts import done_receipts
 from luxdask.testing import small_experiment
 
 if TYPE_CHECKING:
@@ -71,7 +71,15 @@ def test_as_a_module(tiles: Truth, task_file: Path) -> None:
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert luxdask("run", "--help") == 0
     out = " ".join(capsys.readouterr().out.split())
-    for part in ("--workers", "--threads", "--cluster", "--resume", "--no-disk-check", "Ctrl-C"):
+    for part in (
+        "--workers",
+        "--threads",
+        "--cluster",
+        "--resume",
+        "--no-disk-check",
+        "--report",
+        "Ctrl-C",
+    ):
         assert part in out
 
 
@@ -81,8 +89,15 @@ def test_no_such_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_unknown_cluster(task_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert luxdask("run", task_file, "--cluster", "moon") == 1
+    assert luxdask("run", task_file, "--cluster", "moon") == 2
     assert "no such cluster" in capsys.readouterr().err
+
+
+def test_report_without_workers_of_dask(
+    task_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert luxdask("run", task_file, "--report", tmp_path / "report.html") == 1
+    assert "add --workers or --cluster" in " ".join(capsys.readouterr().err.split())
 
 
 def test_failure(tiles: Truth, task_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,7 +149,7 @@ def test_stop_and_go_on(
     assert folder.name.endswith("_S")
     assert "Stopping" in captured.out
     assert f"luxdask run {folder}" in captured.err.replace("\n", "")
-    assert TaskFolder(folder).receipts()
+    assert done_receipts(folder)
     assert luxdask("run", folder) == 0
     assert folder_of(tiles).name.endswith("_C")
 

@@ -6,12 +6,14 @@ from itertools import count
 import numpy as np
 import pytest
 
+import luxdask.graph.background
 import luxdask.graph.quality
 import luxdask.graph.read
 from luxdask.array.pyramid import downsample
 from luxdask.graph.fusion import fuse_chunk, fuse_job
 from luxdask.graph.params import FusionParams
 from luxdask.graph.planned import plan_output
+from luxdask.graph.write import compute_chunk
 from luxdask.model.bounding_box import group_views, output_grid
 from luxdask.model.geometry import Affine, Box
 from luxdask.model.levels import FULL
@@ -72,7 +74,7 @@ class Memory:
         out = np.zeros(planned.output.grid.shape, np.uint16)
         for chunk in planned.table.covered.tolist():
             job = planned.job(chunk, quality_folder)
-            out[job.box.slices] = fuse_chunk(job)
+            out[job.box.slices] = compute_chunk(job)
         return out
 
 
@@ -87,6 +89,7 @@ def memory():
 
         patch.setattr(luxdask.graph.read, "reader_for", reader_for)
         patch.setattr(luxdask.graph.quality, "reader_for", reader_for)
+        patch.setattr(luxdask.graph.background, "reader_for", reader_for)
         yield memory
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from luxdask.graph.fusion import PIECES, fuse_chunk
 from luxdask.model.geometry import Affine, Grid
 from luxdask.testing.phantoms import band_limited
 from luxdask.testing.strategies import chunk_shapes, near_rigid, shapes
@@ -102,6 +104,31 @@ def test_chunked_is_whole(memory, scene, spacing, params):
     assert np.array_equal(memory.chunked(planned), memory.whole(planned))
 
 
+@moderate
+@given(scenes(), st.booleans(), st.sampled_from(["linear", "cubic"]))
+def test_pieces_give_the_same_block(memory, scene, blend, interpolation):
+    """What a chunk that ran out of memory is made of."""
+    volumes, transforms, out, _ = scene
+    views = [memory.view(v, t) for v, t in zip(volumes, transforms, strict=True)]
+    grid = Grid(out, (1, 1, 1), (0, 0, 0))
+    planned = memory.plan(views, grid, out, blend=blend, interpolation=interpolation)
+    job = planned.job(0)
+    assert np.array_equal(fuse_chunk(replace(job, pieces=PIECES)), fuse_chunk(job))
+
+
+def test_pieces_need_less_memory(memory):
+    c, s = np.cos(0.5), np.sin(0.5)
+    turned = Affine.from_array([[c, 0, s], [0, c, -s], [-s, s, c]])
+    volume = noise((200, 200, 200))
+    views = [memory.view(volume, t) for t in (Affine(), turned)]
+    job = memory.plan(views, Grid((128,) * 3, (1, 1, 1), (0, 0, 0)), (128,) * 3).job(0)
+    less = job.in_pieces()
+    assert less.windows_bytes == job.windows_bytes
+    own, own_less = (j.peak_bytes - job.box.size * 2 * 8 // 7 - (16 << 20) for j in (job, less))
+    assert own_less < own / 3
+    assert less.in_pieces() is None
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.floats(-30, 30), st.tuples(*[st.integers(20, 90)] * 3), st.booleans())
 def test_chunked_is_whole_with_image_quality(memory, tmp_path_factory, angle, chunk, blend):
@@ -118,6 +145,8 @@ def test_chunked_is_whole_with_image_quality(memory, tmp_path_factory, angle, ch
         save_quality(view.source, view.shape, 1.0, file)
     whole = memory.whole(planned, folder).astype(int)
     assert np.array_equal(memory.chunked(planned, folder), whole)
+    job = planned.job(int(planned.table.covered[0]), folder)
+    assert np.array_equal(fuse_chunk(replace(job, pieces=PIECES)), fuse_chunk(job))
     plain = memory.whole(memory.plan(views, grid, chunk, blend=blend)).astype(int)
     assert np.abs(plain - whole).max() > 100
 

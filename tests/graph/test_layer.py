@@ -136,11 +136,11 @@ def test_quality_is_estimated_once_per_view(memory, reads):
 def test_many_chunks_cost_nothing_until_they_are_needed(memory):
     view = memory.view(np.broadcast_to(np.uint16(7), (64, 64, 64)))
     grid = Grid((64 * 100, 64 * 100, 64 * 100), (1, 1, 1), (0, 0, 0))
-    begin = time.perf_counter()
+    begin = time.process_time()
     array = memory.plan([view], grid).array
     assert array.data.npartitions == 1_000_000
     assert computed(array[5:9, 60:70, 3]).max() == 7
-    assert time.perf_counter() - begin < 4
+    assert time.process_time() - begin < 4
 
 
 def test_coordinates_are_in_um(files):

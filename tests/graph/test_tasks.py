@@ -10,7 +10,7 @@ import luxdask.model.levels
 from luxdask.graph.params import FusionParams
 from luxdask.graph.planned import plan_output
 from luxdask.graph.quality import load_quality
-from luxdask.graph.tasks import TaskStream, quality_tasks, write_graph
+from luxdask.graph.tasks import TaskStream, view_tasks, write_graph
 from luxdask.graph.write import coarsen_chunk, write_chunk
 from luxdask.io.lux_writer import LuxWriter
 from luxdask.model.geometry import Affine, Box, Grid
@@ -168,10 +168,10 @@ def test_quality_maps_are_made_once(images, memory, tmp_path):
     view = memory.view(volume)
     plans = [memory.plan([view], quality_strength=s) for s in (1.0, 1.0)]
     folder = str(tmp_path)
-    tasks = quality_tasks(plans, folder)
+    tasks = view_tasks(plans, folder)
     assert len(tasks) == 1
     weights = load_quality(tasks[0]())
     assert weights.shape == (1, 1, 2)
     assert (weights > 0).all()
-    assert quality_tasks(plans, folder) == []
-    assert quality_tasks([memory.plan([view])], folder) == []
+    assert view_tasks(plans, folder) == []
+    assert view_tasks([memory.plan([view])], folder) == []

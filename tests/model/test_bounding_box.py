@@ -112,11 +112,11 @@ def test_overlapping_sets_against_brute_force(offsets):
 
 def test_ten_thousand_stacks_in_reasonable_time():
     views = [view(f"{i}-{j}", (0, 9 * i, 9 * j)) for i in range(100) for j in range(100)]
-    begin = time.perf_counter()
+    begin = time.process_time()
     (group,) = group_views(views, "UnionsOverlapping")
     assert len(group.views) == 10_000
     assert len(group_views(views, "Separate")) == 10_000
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 def test_voxel_size_along_the_axes_of_the_sample():

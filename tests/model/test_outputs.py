@@ -147,7 +147,7 @@ def test_ten_thousand_tiles_in_reasonable_time():
         for i in range(100)
         for j in range(100)
     ]
-    begin = time.perf_counter()
+    begin = time.process_time()
     for mode, count in (("UnionAll", 1), ("UnionsOverlapping", 1), ("Separate", 10_000)):
         assert len(outputs_of(views, Layout(mode=mode), views[5000])) == count
-    assert time.perf_counter() - begin < 10
+    assert time.process_time() - begin < 10

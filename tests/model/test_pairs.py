@@ -73,9 +73,9 @@ def test_boxes_that_touch_are_no_pair() -> None:
 
 def test_ten_thousand_tiles_take_under_a_second() -> None:
     boxes = grid_boxes(100, 100)
-    start = time.perf_counter()
+    start = time.process_time()
     pairs = overlapping_pairs(boxes)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert len(pairs) == 2 * 100 * 99 + 2 * 99 * 99
 
 
@@ -176,10 +176,10 @@ def test_thousands_of_oblique_pairs_take_a_moment() -> None:
     views = [
         rotated((30, 30, 30), 20.0, (0.0, 25.0 * i, 25.0 * j)) for i in range(40) for j in range(40)
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     pairs = overlapping_pairs([view_box(v) for v in views])
     sides = ([views[i] for i in pairs[:, k]] for k in (0, 1))
     count = sum(box is not None for box in exact_overlaps(*sides, minimum_voxels=4.0))
-    elapsed = time.perf_counter() - start
+    elapsed = time.process_time() - start
     assert 3_000 < count < 12_800
     assert elapsed < 5.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from time import perf_counter
+from time import process_time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -245,10 +245,10 @@ def test_a_label_in_thousands_of_time_points_does_not_pair_all_with_all() -> Non
             View(view_id(t), Source("a"), (9, 9, 9), (1.0, 1.0, 1.0), Affine()) for t in range(n)
         ]
         marks = [Landmark("A", view.id, (1.0, 2.0, 3.0)) for view in views]
-        start = perf_counter()
+        start = process_time()
         plan = landmark_links(views, marks, views[0].id)
         assert len(plan.links) == 2 * n - 3
-        return perf_counter() - start
+        return process_time() - start
 
     few = min(seconds(100) for _ in range(3))
     assert seconds(800) < 8 * 4 * few

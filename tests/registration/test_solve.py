@@ -344,7 +344,7 @@ def test_bridges_are_the_links_that_disconnect(seed: int) -> None:
 
 def test_ten_thousand_tiles_take_seconds() -> None:
     tiles, edges, truth = shifted_grid(100, 100, 0)
-    start = time.perf_counter()
+    start = time.process_time()
     found = solve(tiles, edges, (50, 50))
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert np.median(position_errors(found, truth, (50, 50))) < 0.3

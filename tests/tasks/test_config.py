@@ -12,12 +12,13 @@ from luxdask.tasks.config_output import parse_size
 
 DESIGN_KEYS = {
     "input": "experiment select reference roi flatfield camera_pixels metadata landmarks_file "
-    "only_create_main_files",
+    "only_create_main_files value_range",
     "input.select": "time_points channels stacks tiles objectives cameras pms",
     "input.reference": "time_point channel stack objective camera pm",
     "input.roi": "label apply_to_all file",
-    "input.flatfield": "enabled correction_images smoothing_kernel_px maximum_factor save_layers",
-    "input.camera_pixels": "enabled offset gain",
+    "input.flatfield": "enabled correction_images method smoothing_kernel_px maximum_factor "
+    "save_layers",
+    "input.camera_pixels": "enabled offset gain hot_pixels",
     "input.metadata.multi_transform": "enabled file",
     "registration": "enabled objective_camera tiles rotation landmarks time_points "
     "use_reference_time_point_for_all fine_alignment transform_model subtract_background reuse",
@@ -30,7 +31,8 @@ DESIGN_KEYS = {
     "half_intensity load_only_full_chunks interpolation deconvolution",
     "fusion.image_quality_weighting": "enabled strength",
     "fusion.blending": "enabled width_um",
-    "fusion.deconvolution": "enabled psf_lateral_um psf_axial_um psf_file iterations",
+    "fusion.deconvolution": "enabled psf_lateral_um psf_axial_um psf_file psf_spacing_um "
+    "iterations background regularisation order back_projector acceleration",
     "output": "sampling bounding_boxes views_separately formats imaris folder ome_zarr_url",
     "output.sampling": "width height depth isotropic",
     "compute": "cluster device n_workers threads_per_worker memory_limit chunk_vx",

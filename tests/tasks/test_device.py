@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from luxdask.cluster import connect
-from luxdask.cluster.execute import RETRIES
+from luxdask.cluster.failures import RETRIES
 from luxdask.errors import ClusterError, ConfigError, TaskFailedError
 from luxdask.testing.cuda import EmulatedCupy
 

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from luxdask.errors import ConfigError, OutputError
 from luxdask.tasks.folder import (
     CONFIG,
-    RECEIPTS,
     STATUS,
-    Receipts,
     TaskFolder,
     check_resumable,
+    find_folder,
     folder_words,
     make_folder,
 )
-from luxdask.tasks.lock import LOCK, FolderLock
-
-if TYPE_CHECKING:
-    from typing import Any
 
 NAME = r"\d{8}-\d{6}_Task_"
 
@@ -93,25 +82,6 @@ def test_status_is_replaced(folder: TaskFolder) -> None:
     assert written == {"folder": folder.path.name, "state": "Completed"}
 
 
-def test_receipts_come_back(folder: TaskFolder) -> None:
-    keys = {(0, 0, 0), (0, 1, 12), (10, 0, 345)}
-    receipts = Receipts(folder)
-    for key in keys:
-        receipts.add(key)
-    receipts.close()
-    assert folder.receipts() == keys
-
-
-@pytest.mark.parametrize("torn", ["1", "1 ", "1 0", "1 0 1", "1 0 1.", "\0\0\0\0", "é 1", "0 0 x."])
-def test_torn_receipt(folder: TaskFolder, torn: str) -> None:
-    (folder.path / RECEIPTS).write_text(f"0 0 0.\n{torn}", encoding="utf-8")
-    receipts = Receipts(folder)
-    receipts.add((0, 0, 5))
-    receipts.close()
-    complete = {(1, 0, 1)} if torn == "1 0 1." else set()
-    assert folder.receipts() == {(0, 0, 0), (0, 0, 5)} | complete
-
-
 def test_folder_without_settings_is_no_task(folder: TaskFolder) -> None:
     with pytest.raises(ConfigError, match=f"no {CONFIG} in here"):
         check_resumable(folder)
@@ -126,71 +96,29 @@ def test_folder_words(text: str) -> None:
     assert not re.search(r"\s", safe)
 
 
-# ---- the lock ----
+@pytest.mark.parametrize("name", ["x", "x_S", "x_F", "x_C"])
+@pytest.mark.parametrize("now", ["x", "x_S", "x_F", "x_C"])
+def test_found_by_any_name(tmp_path: Path, name: str, now: str) -> None:
+    (tmp_path / now).mkdir()
+    assert find_folder(tmp_path / name) == tmp_path / now
 
 
-def write_lock(folder: TaskFolder, holder: dict[str, Any] | str) -> None:
-    text = holder if isinstance(holder, str) else json.dumps(holder)
-    (folder.path / LOCK).write_text(text)
+def test_folder_that_is_nowhere(tmp_path: Path) -> None:
+    assert find_folder(tmp_path / "x_S") == tmp_path / "x_S"
 
 
-def dead_pid() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
-def test_lock_names_its_holder_and_goes(folder: TaskFolder) -> None:
-    with FolderLock(folder) as lock:
-        assert json.loads(lock.path.read_text())["pid"] == os.getpid()
-        with pytest.raises(OutputError) as caught, FolderLock(folder):
-            pass
-        for part in (f"process {os.getpid()}", socket.gethostname(), f"delete {lock.path}"):
-            assert part in str(caught.value)
-    assert not lock.path.exists()
-
-
-def test_lock_follows_its_folder(folder: TaskFolder) -> None:
-    with FolderLock(folder) as lock:
-        moved = folder.renamed("Completed")
-        lock.moved(moved)
-    assert list(moved.path.iterdir()) == []
-
-
-def test_lock_of_a_dead_process_is_taken_over(folder: TaskFolder) -> None:
-    write_lock(folder, {"host": socket.gethostname(), "pid": dead_pid(), "started": 1.0})
-    with FolderLock(folder) as lock:
-        assert json.loads(lock.path.read_text())["pid"] == os.getpid()
-
-
-def test_lock_whose_process_number_belongs_to_another_now(folder: TaskFolder) -> None:
-    started = psutil.Process(os.getppid()).create_time()
-    holder = {"host": socket.gethostname(), "pid": os.getppid(), "started": started - 3600}
-    write_lock(folder, holder)
-    with FolderLock(folder):
-        pass
-    write_lock(folder, {**holder, "started": started})
-    with pytest.raises(OutputError, match="another run"), FolderLock(folder):
-        pass
-
-
-def test_lock_of_another_host_stays(folder: TaskFolder) -> None:
-    write_lock(folder, {"host": "node17", "pid": dead_pid()})
-    with pytest.raises(OutputError, match="on node17"), FolderLock(folder):
-        pass
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"host": 1'])
-def test_lock_without_a_name_is_left_over_when_it_is_old(folder: TaskFolder, text: str) -> None:
-    write_lock(folder, text)
-    with pytest.raises(OutputError, match="unknown host"), FolderLock(folder):
-        pass
-    os.utime(folder.path / LOCK, (1, 1))
-    with FolderLock(folder):
-        pass
-
-
-def test_lock_in_a_folder_that_is_gone(tmp_path: Path) -> None:
-    gone = TaskFolder(tmp_path / "gone")
-    with pytest.raises(OutputError, match="gone: cannot lock this task folder"), FolderLock(gone):
-        pass
+def test_leftovers_of_a_killed_run(folder: TaskFolder) -> None:
+    kept = [folder.path / "a.tmp", folder.path / ".hidden", folder.path / "b" / "image.h5"]
+    gone = [
+        folder.path / ".status.json.123.tmp",
+        folder.path / "b" / ".x.png.7.tmp",
+        folder.path / f".lock.{'a' * 32}",
+        folder.path / "b" / f"3.{'0' * 32}.partial",
+        folder.path / "image.lux.h5.empty",
+    ]
+    (folder.path / "b").mkdir()
+    for file in (*kept, *gone):
+        file.touch()
+    folder.remove_leftovers()
+    assert [f for f in gone if f.exists()] == []
+    assert all(f.exists() for f in kept)

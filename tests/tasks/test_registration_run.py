@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import pytest
 
 from luxdask.cluster import connect
 from luxdask.errors import ConfigError, ImageFileError, TaskStopped
+from luxdask.graph.fusion import fuse_chunk
 from luxdask.io import open_experiment
 from luxdask.io.link_log import read_link_log
 from luxdask.model.corrections import is_identity
@@ -85,6 +87,18 @@ class Stopper:
             self.stop.set()
 
 
+def waits_for(stop: Event, after: int) -> Callable[[Any], Any]:
+    """`fuse_chunk`, but after some chunks the next one waits until the run is stopped."""
+    begun = count(1)
+
+    def fuse(job: Any) -> Any:
+        if next(begun) > after:
+            assert stop.wait(60)
+        return fuse_chunk(job)
+
+    return fuse
+
+
 def stopped(task: Task, stopper: Stopper) -> Path:
     with (
         connect("threads", threads_per_worker=1) as cluster,
@@ -116,10 +130,15 @@ def test_stopped_while_measuring(grid: Truth, register_task: Callable[..., Task]
     assert images(resumed.folder) == images(whole.folder)
 
 
-def test_stopped_while_fusing(grid: Truth, register_task: Callable[..., Task]) -> None:
+def test_stopped_while_fusing(
+    grid: Truth, register_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = register_task(grid, fusion__blending=True)
     whole = task.run()
-    folder = stopped(task, Stopper("fusion", 2))
+    stopper = Stopper("fusion", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr("luxdask.graph.write.fuse_chunk", waits_for(stopper.stop, after=3))
+        folder = stopped(task, stopper)
     assert list(folder.glob("reg_sti/*.tf.json"))
     counter = Stopper()
     resumed = Task.open(folder).run(listeners=(counter,))
@@ -208,7 +227,7 @@ def test_damaged_tile_that_is_back_moves_the_views_of_begun_images(
     (failed,) = (tmp_path / "out").glob("*_F")
     bad.write_bytes(healthy)
     with pytest.raises(
-        ConfigError, match=r"experiment has changed.*registration\); run its config"
+        ConfigError, match=r"experiment has changed.*registration\).*--update.*or run its config"
     ):
         Task.open(failed, resume=True).run()
     again = Task.open(failed).run()

@@ -12,12 +12,10 @@ import pytest
 
 import luxdask
 from luxdask.errors import (
-    ClusterError,
     ConfigError,
     ExperimentNotFoundError,
     ImageFileError,
     MetadataError,
-    NotAvailableError,
     SelectionError,
 )
 from luxdask.io import open_experiment
@@ -149,14 +147,6 @@ def test_selection_that_matches_nothing(
     assert not Path(small.folder, "processed").exists()
 
 
-@pytest.mark.parametrize(("key", "value"), [("fusion.deconvolution.enabled", True)])
-def test_settings_that_do_not_work_yet(
-    small: Truth, make_task: Callable[..., Task], key: str, value: Any
-) -> None:
-    with pytest.raises(NotAvailableError, match=f"{key} is not available yet"):
-        make_task(small).replace({key: value}).run()
-
-
 def test_chunk_that_does_not_fit_into_memory(small: Truth, make_task: Callable[..., Task]) -> None:
     task = make_task(small, compute__memory_limit="1 MB")
     with pytest.raises(ConfigError, match=r"a worker has 1 MB.*compute\.chunk_vx"):
@@ -164,7 +154,7 @@ def test_chunk_that_does_not_fit_into_memory(small: Truth, make_task: Callable[.
 
 
 def test_no_such_cluster(small: Truth, make_task: Callable[..., Task]) -> None:
-    with pytest.raises(ClusterError, match="no such cluster"):
+    with pytest.raises(ConfigError, match="no such cluster"):
         luxdask.connect("somewhere")
 
 

@@ -51,6 +51,6 @@ def test_stains_show_the_same_nuclei():
 
 
 def test_nuclei_are_quick():
-    started = time.perf_counter()
+    started = time.process_time()
     phantoms.nuclei((64, 256, 256), seed=1)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
