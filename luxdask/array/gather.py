@@ -14,68 +14,57 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-LANES = 16
-
-_I1, _I32, _I64, _F32 = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType()
-_VF, _VI, _VL = (ir.VectorType(t, LANES) for t in (_F32, _I32, _I64))
-_VM = ir.VectorType(_I1, LANES)
-_FAST = ("contract", "nnan", "ninf", "nsz")
-
-
-def _splat(builder: Any, value: Any, vector: Any) -> Any:
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_I32, 0))
-    lanes = ir.Constant(_VI, [0] * LANES)
-    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), lanes)
-
-
-def _declare(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
-    module = builder.module
-    found = module.globals.get(name)
-    return found or ir.Function(module, ir.FunctionType(result, arguments), name)
+from luxdask.array.lanes import (
+    FAST,
+    I32,
+    I64,
+    LANES,
+    MASK,
+    VECTOR,
+    VECTOR_I32,
+    VECTOR_I64,
+    constant,
+    declared,
+    splat,
+    store,
+)
 
 
 def _gather(builder: Any, address: Any, index: Any, mask: Any) -> Any:
     """32-bit words at ``address + 2 * index`` where `mask` is set, else 0."""
-    pointers = ir.VectorType(_I32.as_pointer(), LANES)
-    one = ir.Constant(_VL, [1] * LANES)
-    bytes_ = builder.shl(builder.sext(index, _VL), one)
-    where = builder.inttoptr(builder.add(_splat(builder, address, _VL), bytes_), pointers)
-    function = _declare(
-        builder, f"llvm.masked.gather.v{LANES}i32.v{LANES}p0", _VI, [pointers, _I32, _VM, _VI]
+    pointers = ir.VectorType(I32.as_pointer(), LANES)
+    one = ir.Constant(VECTOR_I64, [1] * LANES)
+    bytes_ = builder.shl(builder.sext(index, VECTOR_I64), one)
+    where = builder.inttoptr(builder.add(splat(builder, address, VECTOR_I64), bytes_), pointers)
+    function = declared(
+        builder,
+        f"llvm.masked.gather.v{LANES}i32.v{LANES}p0",
+        VECTOR_I32,
+        [pointers, I32, MASK, VECTOR_I32],
     )
-    zero = ir.Constant(_VI, [0] * LANES)
-    return builder.call(function, [where, ir.Constant(_I32, 1), mask, zero])
-
-
-def _store(builder: Any, values: Any, address: Any, index: Any, mask: Any) -> None:
-    pointer = _VF.as_pointer()
-    offset = builder.shl(builder.sext(index, _I64), ir.Constant(_I64, 2))
-    where = builder.inttoptr(builder.add(address, offset), pointer)
-    function = _declare(
-        builder, f"llvm.masked.store.v{LANES}f32.p0", ir.VoidType(), [_VF, pointer, _I32, _VM]
-    )
-    builder.call(function, [values, where, ir.Constant(_I32, 4), mask])
+    zero = ir.Constant(VECTOR_I32, [0] * LANES)
+    return builder.call(function, [where, ir.Constant(I32, 1), mask, zero])
 
 
 def _lerp(builder: Any, a: Any, b: Any, t: Any) -> Any:
-    step = builder.fmul(t, builder.fsub(b, a, flags=_FAST), flags=_FAST)
-    return builder.fadd(a, step, flags=_FAST)
+    step = builder.fmul(t, builder.fsub(b, a, flags=FAST), flags=FAST)
+    return builder.fadd(a, step, flags=FAST)
 
 
 def _axis(builder: Any, lane: Any, start: Any, step: Any) -> tuple[Any, Any]:
     """Integer voxel and fraction of ``start + step * lane``; coordinates are never negative."""
     position = builder.fadd(
-        builder.fmul(lane, _splat(builder, step, _VF), flags=_FAST),
-        _splat(builder, start, _VF),
-        flags=_FAST,
+        builder.fmul(lane, splat(builder, step, VECTOR), flags=FAST),
+        splat(builder, start, VECTOR),
+        flags=FAST,
     )
-    voxel = builder.fptosi(position, _VI)
-    return voxel, builder.fsub(position, builder.sitofp(voxel, _VF), flags=_FAST)
+    voxel = builder.fptosi(position, VECTOR_I32)
+    return voxel, builder.fsub(position, builder.sitofp(voxel, VECTOR), flags=FAST)
 
 
 def _taps(builder: Any, source: Any, index: Any, pitch: tuple[Any, Any], mask: Any) -> Any:
     """The four (z, y) rows of a cell, each as a pair of x neighbours in one word."""
-    pz, py = (_splat(builder, p, _VI) for p in pitch)
+    pz, py = (splat(builder, p, VECTOR_I32) for p in pitch)
     for offset in (None, py, pz, builder.add(pz, py)):
         where = index if offset is None else builder.add(index, offset)
         yield _gather(builder, source, where, mask)
@@ -91,22 +80,22 @@ def _interpolate(builder: Any, words: list[Any], fractions: tuple[Any, Any, Any]
 
 def _halves(builder: Any, word: Any) -> tuple[Any, Any]:
     """The two neighbouring voxels in one gathered word."""
-    low, high = ir.Constant(_VI, [0xFFFF] * LANES), ir.Constant(_VI, [16] * LANES)
-    first = builder.sitofp(builder.and_(word, low), _VF)
-    return first, builder.sitofp(builder.lshr(word, high), _VF)
+    low, high = ir.Constant(VECTOR_I32, [0xFFFF] * LANES), ir.Constant(VECTOR_I32, [16] * LANES)
+    first = builder.sitofp(builder.and_(word, low), VECTOR)
+    return first, builder.sitofp(builder.lshr(word, high), VECTOR)
 
 
 def _multiply_add(builder: Any, total: Any, weight: Any, value: Any) -> Any:
-    product = builder.fmul(weight, value, flags=_FAST)
-    return product if total is None else builder.fadd(total, product, flags=_FAST)
+    product = builder.fmul(weight, value, flags=FAST)
+    return product if total is None else builder.fadd(total, product, flags=FAST)
 
 
 def _polynomial(builder: Any, t: Any, *coefficients: float) -> Any:
     """Horner's scheme, the highest power first."""
-    value = ir.Constant(_VF, [coefficients[0]] * LANES)
+    value = constant(coefficients[0])
     for c in coefficients[1:]:
-        step = ir.Constant(_VF, [c] * LANES)
-        value = builder.fadd(builder.fmul(value, t, flags=_FAST), step, flags=_FAST)
+        step = constant(c)
+        value = builder.fadd(builder.fmul(value, t, flags=FAST), step, flags=FAST)
     return value
 
 
@@ -127,10 +116,10 @@ def _linear(builder: Any, source: Any, index: Any, pitch: Any, mask: Any, fracti
 
 def _cubic(builder: Any, source: Any, index: Any, pitch: Any, mask: Any, fractions: Any) -> Any:
     """Sum over 4 x 4 rows of 4 voxels; `index` is the voxel at the integer coordinates."""
-    pz, py = (_splat(builder, p, _VI) for p in pitch)
+    pz, py = (splat(builder, p, VECTOR_I32) for p in pitch)
     wz, wy, wx = (_keys(builder, t) for t in fractions)
-    two = ir.Constant(_VI, [2] * LANES)
-    back = builder.add(builder.add(pz, py), ir.Constant(_VI, [1] * LANES))
+    two = ir.Constant(VECTOR_I32, [2] * LANES)
+    back = builder.add(builder.add(pz, py), ir.Constant(VECTOR_I32, [1] * LANES))
     plane, total = builder.sub(index, back), None
     for z in range(4):
         row, sum_y = plane, None
@@ -149,18 +138,20 @@ def _cubic(builder: Any, source: Any, index: Any, pitch: Any, mask: Any, fractio
 
 def _body(builder: Any, args: Any, i: Any, interpolate: Any) -> None:
     source, target, first, count, z, dz, y, dy, x, dx, pz, py = args
-    lane = builder.add(_splat(builder, i, _VI), ir.Constant(_VI, list(range(LANES))))
-    mask = builder.icmp_signed("<", lane, _splat(builder, count, _VI))
-    where = builder.sitofp(builder.add(lane, _splat(builder, first, _VI)), _VF)
+    lane = builder.add(splat(builder, i, VECTOR_I32), ir.Constant(VECTOR_I32, list(range(LANES))))
+    mask = builder.icmp_signed("<", lane, splat(builder, count, VECTOR_I32))
+    where = builder.sitofp(builder.add(lane, splat(builder, first, VECTOR_I32)), VECTOR)
     iz, tz = _axis(builder, where, z, dz)
     iy, ty = _axis(builder, where, y, dy)
     ix, tx = _axis(builder, where, x, dx)
     row = builder.add(
-        builder.mul(iz, _splat(builder, pz, _VI)), builder.mul(iy, _splat(builder, py, _VI))
+        builder.mul(iz, splat(builder, pz, VECTOR_I32)),
+        builder.mul(iy, splat(builder, py, VECTOR_I32)),
     )
     index = builder.add(row, ix)
     values = interpolate(builder, source, index, (pz, py), mask, (tz, ty, tx))
-    _store(builder, values, target, i, mask)
+    offset = builder.shl(builder.sext(i, I64), ir.Constant(I64, 2))
+    store(builder, values, builder.add(target, offset), mask)
 
 
 _SIGNATURE = types.void(
@@ -178,15 +169,15 @@ def _loop(interpolate: Any) -> Any:
     """Code generator: `LANES` voxels per turn until `count` are done."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        count, zero = args[3], ir.Constant(_I32, 0)
+        count, zero = args[3], ir.Constant(I32, 0)
         before = builder.block
         loop, end = builder.append_basic_block("rows"), builder.append_basic_block("done")
         builder.cbranch(builder.icmp_signed(">", count, zero), loop, end)
         builder.position_at_end(loop)
-        i = builder.phi(_I32)
+        i = builder.phi(I32)
         i.add_incoming(zero, before)
         _body(builder, args, i, interpolate)
-        following = builder.add(i, ir.Constant(_I32, LANES))
+        following = builder.add(i, ir.Constant(I32, LANES))
         i.add_incoming(following, builder.block)
         builder.cbranch(builder.icmp_signed("<", following, count), loop, end)
         builder.position_at_end(end)

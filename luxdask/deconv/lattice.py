@@ -10,6 +10,7 @@ diffusion by Fehrenbach and Mirebeau 2014, doi:10.1007/s10851-013-0461-7.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from math import ceil, gcd, sqrt
 from typing import TYPE_CHECKING
@@ -67,6 +68,7 @@ def line_kernel(lines: list[Line]) -> NDArray[np.float64]:
     return np.asarray(kernel / kernel.sum())
 
 
+@lru_cache(maxsize=256)
 def gaussian_taps(variance: float) -> tuple[float, ...]:
     """Samples of a Gaussian at 0, 1, 2 ..., scaled so that sum and variance are exact."""
     radius = max(1, ceil(TRUNCATION * sqrt(variance)))

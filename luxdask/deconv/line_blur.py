@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from luxdask.array.backend import is_device
+from luxdask.array.lanes import LANES
 from luxdask.deconv.fourier_blur import FourierBlur
 from luxdask.deconv.lattice import Line, line_kernel
-from luxdask.deconv.line_rows import ADD, DEVIATION, STORE, UPDATE, filter_slabs
+from luxdask.deconv.line_rows import filter_slabs
+from luxdask.deconv.row_sum import ACCELERATE, ADD, DEVIATION, STORE, UPDATE
 from luxdask.deconv.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 
 DARK = 1e-12
 """Where an estimate predicts less light than this, it is taken to predict this much."""
-
-_NOTHING = np.empty(0, dtype=np.float32)
 
 LONGEST_ROW = 2048
 """Voxels that are filtered in one go; the rows of a filter should still fit the CPU's cache."""
@@ -65,7 +65,7 @@ class LineBlur:
         """Memory for what lies between passes over a volume of this shape."""
         if len(self._passes) < 2:
             return 0
-        return 4 * int(_plan(self._passes, shape)[0].wide[3:].prod())
+        return 4 * int(_plan(self._passes, shape, is_whole=True)[0].wide[3:].prod())
 
     def forward(self, image: Any, out: Any, work: Workspace | None = None) -> None:
         """Convolution with the point-spread function."""
@@ -109,8 +109,8 @@ class LineBlur:
         `estimate` goes beyond it by `momentum` times its distance from the former `out`; None: it
         is `out` itself.
         """
-        back = _reverse(self._passes)
-        _run(back, deviation, out, work, UPDATE, others, scale, estimate, momentum=momentum)
+        back, action = _reverse(self._passes), UPDATE if estimate is None else ACCELERATE
+        _run(back, deviation, out, work, action, others, scale, estimate, momentum=momentum)
 
 
 def passes(lines: list[Line]) -> tuple[Pass, ...]:
@@ -153,17 +153,18 @@ class _Table:
     lane: NDArray[np.int64]
     wide: NDArray[np.int64]
     inner: NDArray[np.int64]
+    ring_rows: int
 
 
 @lru_cache(maxsize=64)
-def _plan(steps: tuple[Pass, ...], shape: Shape) -> tuple[_Table, ...]:
-    """All passes on a volume of a shape.
+def _plan(steps: tuple[Pass, ...], shape: Shape, *, is_whole: bool) -> tuple[_Table, ...]:
+    """All passes on a volume of a shape; `is_whole`: all of it lies in memory in one piece.
 
     Between passes, light outside the volume that later filters may bring back is kept as well:
     `wide` is that larger volume, `inner` the given one in it, as corner and shape.
     """
     margin = _margin(steps)
-    if not margin.any():
+    if is_whole and not margin.any():
         return tuple(_table(one, margin, _long_rows(one, shape)) for one in steps)
     return tuple(_table(one, margin, shape) for one in steps)
 
@@ -193,23 +194,38 @@ def _margin(steps: tuple[Pass, ...]) -> NDArray[np.int64]:
 
 def _table(one: Pass, margin: NDArray[np.int64], shape: Shape) -> _Table:
     wide = np.array(shape) + 2 * margin
-    filters: list[tuple[int, int, int, int]] = []
+    filters: list[tuple[int, int, int, int, int]] = []
     taps: list[float] = []
+    lag = reach = 0
     for line in _with_copy(one):
         dz, dy, dx = line.step
-        rows = dz // one.step[0] if one.step[0] else dy // one.step[1]
-        filters.append((rows, dx, len(taps), len(line.taps) - 1))
+        rows, pairs = dz // one.step[0] if one.step[0] else dy // one.step[1], len(line.taps) - 1
+        lag, reach = lag + rows * pairs, max(reach, rows * pairs)
+        filters.append((rows, dx, len(taps), pairs, lag))
         taps.extend(line.taps)
-    beside = max(abs(dx) * count for _, dx, _, count in filters)
+    beside = max(abs(dx) * pairs for _, dx, _, pairs, _ in filters)
     return _Table(
         _slabs(one.step, int(wide[0]), int(wide[1])),
         np.array(one.step, dtype=np.int64),
         np.array(filters, dtype=np.int64),
         np.array(taps, dtype=np.float32),
-        np.array([wide[2], beside], dtype=np.int64),
+        np.array([wide[2], aligned(beside), aligned(wide[2] + 2 * aligned(beside))]),
         np.concatenate([[0, 0, 0], wide]),
         np.concatenate([margin, shape]),
+        1 << (2 * reach).bit_length(),
     )
+
+
+def aligned(size: int) -> int:
+    """As many voxels or a few more, so that what follows them begins on a line of the cache."""
+    return -(-size // LANES) * LANES
+
+
+def aligned_zeros(shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Zeros that begin on a line of the cache."""
+    memory = np.zeros(shape[0] * shape[1] + LANES, dtype=np.float32)
+    first = -memory.ctypes.data % (4 * LANES) // 4
+    return memory[first : first + shape[0] * shape[1]].reshape(shape)
 
 
 def _with_copy(one: Pass) -> tuple[Line, ...]:
@@ -255,38 +271,56 @@ def _run(
     c: Any = None,
     momentum: float = 0.0,
 ) -> None:
-    assert out.flags.c_contiguous
-    tables = _plan(steps, out.shape)
-    between = work.memory(int(tables[0].wide[3:].prod()) if len(steps) > 1 else 0)
-    extra = tuple(_flat(array) for array in (a, b, c))
-    nothing = (_NOTHING,) * 3
+    source, extra = _readable(source), [_readable(array) for array in (a, b, c)]
+    used = [array for array in (source, out, *extra) if array is not None]
+    assert all(array.shape == out.shape and array.strides[2] == 4 for array in used)
+    assert all(array is None or array.strides == out.strides for array in extra)
+    is_whole = all(array.flags.c_contiguous for array in used)
+    tables = _plan(steps, out.shape, is_whole=is_whole)
+    between = work.memory(int(tables[0].wide[3:].prod()) if len(steps) > 1 else 0).ctypes.data
+    nothing = [0, 0, 0]
     for n, table in enumerate(tables):
         first, last = n == 0, n == len(steps) - 1
+        arrays = (
+            source.ctypes.data if first else between,
+            out.ctypes.data if last else between,
+            *([0 if array is None else array.ctypes.data for array in extra] if last else nothing),
+        )
         arguments = (
             table.slabs,
             table.step,
             table.filters,
             table.taps,
             table.lane,
-            _flat(source) if first else between,
-            table.inner if first else table.wide,
-            out.reshape(-1) if last else between,
-            table.inner if last else table.wide,
+            np.array(arrays),
+            _laid_out(table.inner, source) if first else _laid_out(table.wide),
+            _laid_out(table.inner, out) if last else _laid_out(table.wide),
             action if last else STORE,
-            *(extra if last else nothing),
             np.float32(momentum),
             np.float32(DARK),
         )
-        work.run(partial(_filter, arguments), len(table.slabs))
+        work.run(partial(_filter, table, arguments), len(table.slabs))
 
 
-def _filter(arguments: tuple[Any, ...], first: int, last: int) -> None:
-    filter_slabs(first, last, *arguments)
+def _readable(array: Any) -> Any:
+    """As float32 whose rows are in one piece; as it is, where it is such."""
+    if array is None or (array.dtype == np.float32 and array.strides[2] == 4):
+        return array
+    return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _flat(array: Any) -> NDArray[np.float32]:
-    """All values in one row, writeable ones, since compiled code tells the kinds apart."""
-    if array is None:
-        return _NOTHING
-    flat: NDArray[np.float32] = np.require(array, np.float32, ["C", "W"]).reshape(-1)
-    return flat
+def _laid_out(box: NDArray[np.int64], array: Any = None) -> NDArray[np.int64]:
+    """A box, and voxels from plane to plane and from row to row of its array."""
+    plane, row = int(box[4] * box[5]), int(box[5])
+    if array is not None and not array.flags.c_contiguous:
+        plane, row = array.strides[0] // 4, array.strides[1] // 4
+    return np.array([*box.tolist(), plane, row])
+
+
+def _filter(table: _Table, arguments: tuple[Any, ...], first: int, last: int) -> None:
+    nx, _, pitch = table.lane.tolist()
+    rings = aligned_zeros((len(table.filters), table.ring_rows * pitch))
+    rows = np.empty(2 * int(table.filters[:, 3].max()) + 1, dtype=np.int64)
+    offsets = np.empty((len(rings), table.ring_rows, len(rows)), dtype=np.int64)
+    constants = np.stack([np.zeros(nx, np.float32), np.ones(nx, np.float32)])
+    filter_slabs(first, last, *arguments, rings, offsets, rows, constants)

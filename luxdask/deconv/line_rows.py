@@ -8,88 +8,90 @@ written once.
 
 from __future__ import annotations
 
-import numpy as np
-
 from luxdask.array.jit import kernel
-
-STORE, DEVIATION, ADD, UPDATE = range(4)
-"""What becomes of a filtered row ``v``:
-
-STORE      ``out = v``
-DEVIATION  ``out = weight * (image / v - 1)``
-ADD        ``out += v``
-UPDATE     ``new = estimate * max(0, 1 + (others + v) * scale)``, then
-           ``estimate = max(0, new + momentum * (new - out))`` and ``out = new``
-"""
+from luxdask.deconv.row_sum import STORE, sum_rows
 
 
 @kernel
 def filter_slabs(  # type: ignore[no-untyped-def]
-    first, last, slabs, step, filters, taps, lane, source, source_box, out, out_box,
-    action, a, b, c, momentum, dark,
+    first, last, slabs, step, filters, taps, lane, arrays, source_box, out_box,
+    action, momentum, dark, rings, offsets, rows, constants,
 ):  # fmt: skip
     """Filter the slabs `first` to `last`; beyond the source and beyond a slab it is dark.
 
     slabs : (S, 3) z and y of the first row in the volume, and the number of rows.
     step : z and y from row to row.
-    filters : (F, 4) rows and voxels from tap to tap, the first tap, the number of taps but one.
+    filters : (F, 5) rows and voxels from tap to tap, the first tap, the number of pairs of taps,
+        and how many rows it is behind the first rows.
     taps : all filters' taps, from the middle outwards.
-    lane : (2,) voxels of a row in the volume, and dark ones beside them.
-    source, out : flat float32 volumes.
-    source_box, out_box : (6,) corner in the volume and shape.
-    action, a, b, c : see `STORE`; a to c are image and weight, or others, scale and estimate, flat
-        and shaped as `out`; one that is not there is empty. Without an estimate it is `out`.
+    lane : (3,) voxels of a row in the volume, dark ones before them, and voxels from row to row
+        of a ring, dark ones included.
+    arrays : addresses of float32 volumes: source, out, and what the action needs (see
+        `row_sum.STORE`), a, b and c, which lie in memory as `out` does; where it is 0, a is 0
+        everywhere and b is 1.
+    source_box, out_box : (8,) corner in the volume, shape, and voxels from plane to plane and from
+        row to row.
+    rings : (F, N) zeros for a power of two of rows, each with its dark voxels, per filter.
+    offsets : (F, rows of a ring, R) int64; room for where each filter finds its rows, by row.
+    rows : (R,) int64; the same for a row that has dark ones beside it.
+    constants : (2, voxels of a row) zeros and ones.
     """
-    nx, margin = lane
-    pitch = nx + 2 * margin
-    n_filters = len(filters)
-    lags, depth = _lags(filters)
-    rings = np.zeros((n_filters, depth * pitch), dtype=np.float32)
-    row = np.zeros(nx, dtype=np.float32)
+    source, out, a, b, c = arrays
+    nx, margin, pitch = lane
+    n_filters, ring = rings.shape
+    around, most = offsets.shape[1] - 1, len(rows)
+    dark_row = constants.ctypes.data
+    bright_row = dark_row + 4 * nx
     source_nx, source_x = source_box[5], source_box[2]
     out_nx, out_x = out_box[5], out_box[2]
-    source_pitch = (step[0] * source_box[4] + step[1]) * source_nx
-    out_pitch = (step[0] * out_box[4] + step[1]) * out_nx
+    source_pitch = step[0] * source_box[6] + step[1] * source_box[7]
+    out_pitch = step[0] * out_box[6] + step[1] * out_box[7]
+    is_part = source_x != 0 or source_nx != nx
+    _fill(offsets, filters, source_pitch, pitch)
     for s in range(first, last):
         z0, y0, n = slabs[s]
         low, high = _rows_inside(z0, y0, n, step, source_box)
         out_low, out_high = _rows_inside(z0, y0, n, step, out_box)
-        source_at = ((z0 - source_box[0]) * source_box[4] + y0 - source_box[1]) * source_nx
-        out_at = ((z0 - out_box[0]) * out_box[4] + y0 - out_box[1]) * out_nx
-        for t in range(n + lags[n_filters]):
+        source_at = (z0 - source_box[0]) * source_box[6] + (y0 - source_box[1]) * source_box[7]
+        out_at = (z0 - out_box[0]) * out_box[6] + (y0 - out_box[1]) * out_box[7]
+        for t in range(n + filters[n_filters - 1, 4]):
             for f in range(n_filters):
-                j = t - lags[f + 1]
-                if j < 0 or j >= n:
+                j, is_last = t - filters[f, 4], f + 1 == n_filters
+                if j < 0 or j >= n or (is_last and (j < out_low or j >= out_high)):
                     continue
-                target = row
-                if f + 1 < n_filters:
-                    slot = (j & (depth - 1)) * pitch + margin
-                    target = rings[f + 1, slot : slot + nx]
-                elif j < out_low or j >= out_high:
-                    continue
-                values, origin, mask, distance = rings[f], margin, depth - 1, pitch
-                begin, end = 0, n
+                # one filter of a part of the rows leaves what lies beside the part dark
+                is_direct = is_last and not (f == 0 and is_part)
+                pairs, weights = filters[f, 3], taps.ctypes.data + 4 * filters[f, 2]
                 if f == 0:
-                    values, origin, mask, distance = source, source_at, -1, source_pitch
-                    begin, end = low, high
-                    target = target[source_x : source_x + source_nx]
-                _filter_row(values, origin, mask, distance, begin, end, filters[f], taps, j, target)
-                if f + 1 == n_filters:
-                    inner = row[out_x : out_x + out_nx]
-                    _finish_row(inner, out, out_at + j * out_pitch, action, a, b, c, momentum, dark)
-
-
-@kernel
-def _lags(filters):  # type: ignore[no-untyped-def]
-    """How many rows each filter is behind the first rows, and the rows that rings must keep."""
-    lags = np.zeros(len(filters) + 1, dtype=np.int64)
-    depth = 1
-    for f in range(len(filters)):
-        reach = filters[f, 0] * filters[f, 3]
-        lags[f + 1] = lags[f] + reach
-        while depth < 2 * reach + 1:
-            depth *= 2
-    return lags, depth
+                    slot, begin, end, at, length = 0, low, high, source_x, source_nx
+                    where = source + 4 * (source_at + j * source_pitch)
+                else:
+                    slot, begin, end, at, length = j & around, 0, n, 0, nx
+                    where = rings.ctypes.data + 4 * (f * ring + margin)
+                if is_direct:
+                    where += 4 * out_x
+                found = offsets.ctypes.data + 8 * (f * (around + 1) + slot) * most
+                reach = pairs * filters[f, 0]
+                if j - reach < begin or j + reach >= end:
+                    _darken(rows, offsets[f, slot], filters[f], j, begin, end, dark_row - where)
+                    found = rows.ctypes.data
+                if not is_direct:
+                    row = 0 if is_last else (f + 1) * ring + (j & around) * pitch
+                    target = rings.ctypes.data + 4 * (row + margin)
+                    sum_rows(  # type: ignore[call-arg]
+                        found, where, weights, pairs, length, STORE, target + 4 * at,
+                        dark_row, dark_row, dark_row, momentum, dark,
+                    )  # fmt: skip
+                    if not is_last:
+                        continue
+                    rows[0], found, where = 0, rows.ctypes.data, target + 4 * out_x
+                    weights, pairs = bright_row, 0
+                at = 4 * (out_at + j * out_pitch)
+                sum_rows(  # type: ignore[call-arg]
+                    found, where, weights, pairs, out_nx, action, out + at,
+                    a + at if a != 0 else dark_row, b + at if b != 0 else bright_row, c + at,
+                    momentum, dark,
+                )  # fmt: skip
 
 
 @kernel
@@ -104,100 +106,31 @@ def _rows_inside(z0, y0, n, step, box):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _filter_row(values, origin, mask, pitch, low, high, filter_, taps, j, target):  # type: ignore[no-untyped-def]
-    """Row j; row i begins at ``origin + (i & mask) * pitch``, those outside low ... high are dark.
+def _fill(offsets, filters, source_pitch, pitch):  # type: ignore[no-untyped-def]
+    """Bytes to the rows that each filter adds up.
 
-    Four pairs of taps at a time: the target is then loaded and stored a quarter as often.
+    The first filter's from the row itself in the source, the others' from a ring's first row.
     """
-    rows, voxels, first, count = filter_
-    nx = len(target)
-    both = -1
-    if low <= j < high:
-        both = min(count, min(j - low, high - 1 - j) // rows) if rows > 0 else count
-        middle, w1 = _row(values, origin, mask, pitch, j, 0, nx), taps[first]
-        for x in range(nx):
-            target[x] = w1 * middle[x]
-    else:
-        target[:] = 0
-    k = 1
-    while k + 3 <= both:
-        w1, w2, w3, w4 = taps[first + k : first + k + 4]
-        i, at = k * rows, k * voxels
-        u1 = _row(values, origin, mask, pitch, j + i, at, nx)
-        d1 = _row(values, origin, mask, pitch, j - i, -at, nx)
-        i, at = i + rows, at + voxels
-        u2 = _row(values, origin, mask, pitch, j + i, at, nx)
-        d2 = _row(values, origin, mask, pitch, j - i, -at, nx)
-        i, at = i + rows, at + voxels
-        u3 = _row(values, origin, mask, pitch, j + i, at, nx)
-        d3 = _row(values, origin, mask, pitch, j - i, -at, nx)
-        i, at = i + rows, at + voxels
-        u4 = _row(values, origin, mask, pitch, j + i, at, nx)
-        d4 = _row(values, origin, mask, pitch, j - i, -at, nx)
-        for x in range(nx):
-            target[x] += (w1 * (u1[x] + d1[x]) + w2 * (u2[x] + d2[x])) + (
-                w3 * (u3[x] + d3[x]) + w4 * (u4[x] + d4[x])
-            )
-        k += 4
-    while k <= both:
-        w1, i, at = taps[first + k], k * rows, k * voxels
-        u1 = _row(values, origin, mask, pitch, j + i, at, nx)
-        d1 = _row(values, origin, mask, pitch, j - i, -at, nx)
-        for x in range(nx):
-            target[x] += w1 * (u1[x] + d1[x])
-        k += 1
-    while k <= count:
-        w1, i, at = taps[first + k], k * rows, k * voxels
-        if low <= j + i < high:
-            u1 = _row(values, origin, mask, pitch, j + i, at, nx)
-            for x in range(nx):
-                target[x] += w1 * u1[x]
-        if low <= j - i < high:
-            d1 = _row(values, origin, mask, pitch, j - i, -at, nx)
-            for x in range(nx):
-                target[x] += w1 * d1[x]
-        k += 1
+    n_filters, slots, _ = offsets.shape
+    for f in range(n_filters):
+        for j in range(slots):
+            for k in range(filters[f, 3] + 1):
+                rows, voxels = k * filters[f, 0], k * filters[f, 1]
+                if f == 0:
+                    before, behind = rows * source_pitch, -rows * source_pitch
+                else:
+                    before = ((j + rows) & (slots - 1)) * pitch
+                    behind = ((j - rows) & (slots - 1)) * pitch
+                offsets[f, j, 2 * k] = 4 * (behind - voxels)
+                if k > 0:
+                    offsets[f, j, 2 * k - 1] = 4 * (before + voxels)
 
 
 @kernel
-def _row(values, origin, mask, pitch, j, shift, nx):  # type: ignore[no-untyped-def]
-    at = origin + (j & mask) * pitch + shift
-    return values[at : at + nx]
-
-
-@kernel
-def _finish_row(row, out, at, action, a, b, c, momentum, dark):  # type: ignore[no-untyped-def]
-    n = len(row)
-    target = out[at : at + n]
-    if action == STORE:
-        for x in range(n):
-            target[x] = row[x]
-    elif action == DEVIATION:
-        image = a[at : at + n]
-        for x in range(n):
-            target[x] = image[x] / max(row[x], dark) - np.float32(1)
-        if len(b) > 0:
-            weight = b[at : at + n]
-            for x in range(n):
-                target[x] *= weight[x]
-    else:
-        if action == ADD:
-            for x in range(n):
-                target[x] += row[x]
-            return
-        if len(a) > 0:
-            others = a[at : at + n]
-            for x in range(n):
-                row[x] += others[x]
-        scale = b[at : at + n]
-        for x in range(n):
-            row[x] = max(np.float32(1) + row[x] * scale[x], np.float32(0))
-        if len(c) == 0:
-            for x in range(n):
-                target[x] *= row[x]
-        else:
-            estimate = c[at : at + n]
-            for x in range(n):
-                new = estimate[x] * row[x]
-                estimate[x] = max(new + momentum * (new - target[x]), np.float32(0))
-                target[x] = new
+def _darken(rows, offsets, filter_, j, begin, end, dark):  # type: ignore[no-untyped-def]
+    """Rows as in `offsets`, and a dark one for those that are not in begin ... end."""
+    rows[0] = offsets[0] if begin <= j < end else dark
+    for k in range(1, filter_[3] + 1):
+        before, behind = j + k * filter_[0], j - k * filter_[0]
+        rows[2 * k - 1] = offsets[2 * k - 1] if begin <= before < end else dark
+        rows[2 * k] = offsets[2 * k] if begin <= behind < end else dark

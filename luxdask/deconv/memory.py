@@ -41,8 +41,8 @@ def peak_bytes(
     sizes = [prod(part) for part in parts or [shape] * len(blurs)]
     voxels = sum(sizes) * (2 if weighted else 1)
     voxels += _volumes(len(blurs), order, acceleration, regularisation) * prod(shape)
-    if parts:  # what a step takes out of the whole array, and where it may gather
-        voxels += 2 * max(sizes) + prod(shape)
+    if parts and (order != "joint" or len(blurs) == 1):  # even one view's part may be gathered
+        voxels += prod(shape)
     return 4 * voxels + _scratch_bytes(shape, [*blurs, *backs], on_gpu=on_gpu) + 4 * _MEGABYTE
 
 

@@ -171,35 +171,27 @@ class _Run:
     def _miss(self, n: int) -> None:
         """What view `n` misses in the estimate."""
         view = self._views[n]
-        estimate = self._taken(self._estimate, view)
-        missed = self._missed_by(view)
+        estimate, missed = self._estimate[view.slices], self._missed_by(view)
         deviation(view.blur, estimate, view.image, view.weight, missed, self._work)
 
     def _gather(self, n: int) -> None:
         """Add what view `n` misses to that of the others."""
         view = self._views[n]
         missed = self._missed_by(view)
-        if self._is_part(view):
-            part = self._xp.empty_like(missed)
-            self._backs[n].backward(missed, part, self._work)
-            self._others[view.slices] += part
-        else:
-            add_backward(self._backs[n], missed, self._others, self._work)
+        add_backward(self._backs[n], missed, self._others[view.slices], self._work)
 
     def _step(self, n: int) -> None:
         """Change the estimate by what view `n` misses."""
         view = self._views[n]
-        step = Step(self._taken(self._estimate, view), self._taken(self._scale, view))
+        step = Step(self._estimate[view.slices], self._scale[view.slices])
         update(self._backs[n], self._missed_by(view), None, step, self._work)
-        if self._is_part(view):
-            self._estimate[view.slices] = step.estimate
 
     def _last_step(self, step: Step) -> None:
         """Change the whole estimate by what the last view misses, and by what was gathered."""
         last = len(self._views) - 1
         if self._is_part(self._views[last]):
             self._gather(last)
-            change(self._others, step)
+            change(self._others, step, self._work)
         else:
             update(self._backs[last], self._missed, self._others, step, self._work)
 
@@ -235,32 +227,22 @@ class _Run:
         xp = self._xp
         total, seen = (xp.zeros(self._shape, dtype=np.float32) for _ in range(2))
         strongest = total if self._joint else xp.zeros_like(total)
-        for n, view in enumerate(self._views):
-            missed = self._missed_by(view)
+        for view in self._views:
+            missed, where = self._missed_by(view), view.slices
             missed[...] = 1 if view.weight is None else view.weight
-            weight = self._project(view, missed, total, is_first=n == 0)
-            if not self._joint:
-                xp.maximum(strongest[view.slices], weight, out=strongest[view.slices])
+            if self._joint:
+                add_backward(view.blur, missed, total[where], self._work)
+            else:
+                weight = xp.empty_like(missed)
+                view.blur.backward(missed, weight, self._work)
+                total[where] += weight
+                xp.maximum(strongest[where], weight, out=strongest[where])
             missed *= view.image
-            self._project(view, missed, seen, is_first=n == 0)
+            add_backward(view.blur, missed, seen[where], self._work)
         return total, strongest, seen
-
-    def _project(self, view: View, missed: Any, total: Any, *, is_first: bool) -> Any:
-        """``total += backward(missed)``; the first one is put there, as nothing is there yet."""
-        if is_first and not self._is_part(view):
-            view.blur.backward(missed, total, self._work)
-            return total
-        part = self._xp.empty_like(missed)
-        view.blur.backward(missed, part, self._work)
-        total[view.slices] += part
-        return part
 
     def _is_part(self, view: View) -> bool:
         return tuple(view.image.shape) != tuple(self._shape)
-
-    def _taken(self, array: Any, view: View) -> Any:
-        """The part of an array that a view has, in memory of its own; the whole one as it is."""
-        return array[view.slices].copy() if self._is_part(view) else array
 
     def _missed_by(self, view: View) -> Any:
         """Memory for what a view misses."""

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from luxdask.array.backend import is_device, namespace
+from luxdask.deconv.lattice import Line
 from luxdask.deconv.line_blur import DARK, LineBlur
 
 if TYPE_CHECKING:
     from luxdask.deconv.blur import Blur
     from luxdask.deconv.workspace import Workspace
+
+_NO_BLUR = LineBlur([Line((0, 1, 0), (1.0,))])
 
 
 @dataclass(frozen=True)
@@ -68,20 +71,22 @@ def update(blur: Blur, missed: Any, others: Any, step: Step, work: Workspace) ->
     `missed` may be overwritten. others : what other views say, projected back; None for nothing.
     """
     if _is_fused(blur, missed):
-        out, estimate = (
-            (step.estimate, None) if step.former is None else (step.former, step.estimate)
-        )
+        out, estimate = _changed(step)
         blur.update(missed, others, step.scale, out, estimate, step.momentum, work)
         return
     factor = namespace(missed).empty_like(missed)
     blur.backward(missed, factor, work)
     if others is not None:
         factor += others
-    change(factor, step)
+    change(factor, step, work)
 
 
-def change(said: Any, step: Step) -> None:
-    """``estimate *= max(0, 1 + said * scale)``, and momentum on top; `said` is overwritten."""
+def change(said: Any, step: Step, work: Workspace) -> None:
+    """``estimate *= max(0, 1 + said * scale)``, and momentum on top; `said` may be overwritten."""
+    if not is_device(said):
+        out, estimate = _changed(step)
+        _NO_BLUR.update(said, None, step.scale, out, estimate, step.momentum, work)
+        return
     xp, factor = namespace(said), said
     factor *= step.scale
     factor += 1
@@ -93,6 +98,11 @@ def change(said: Any, step: Step) -> None:
         ahead *= step.momentum
         new += ahead
         xp.maximum(new, 0, out=new)
+
+
+def _changed(step: Step) -> tuple[Any, Any]:
+    """Where the new estimate goes, and the one that goes on beyond it."""
+    return (step.estimate, None) if step.former is None else (step.former, step.estimate)
 
 
 def _is_fused(blur: Blur, array: Any) -> TypeGuard[LineBlur]:

@@ -64,6 +64,40 @@ def test_threads_make_no_difference(plain):
     assert np.array_equal(blurred(blur, image), blurred(blur, image, threads=4))
 
 
+@pytest.mark.parametrize("nx", [1, 15, 16, 17, 63, 64, 65, 80, 131])
+@pytest.mark.parametrize("angles", [(0, 0, 0), (20, 35, 50)])
+def test_rows_of_any_length(plain, nx, angles):
+    """Whole blocks of voxels, single registers of them, and what is left."""
+    blur = gaussian_blur(plain.covariance((2, 1.5, 1.5), angles))
+    image = volume((9, 8, nx))
+    expected = plain.convolved(image, blur.kernel())
+    np.testing.assert_allclose(blurred(blur, image), expected, rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("angles", [(0, 0, 0), (20, 35, 50)])
+def test_parts_of_arrays_are_used_where_they_are(plain, angles):
+    """Each action gives the same on a part as on a copy of it, and nothing beside it changes."""
+    blur = gaussian_blur(plain.covariance((2, 1.5, 1.5), angles))
+    where = (slice(3, 21), slice(2, 29), slice(4, 37))
+    with Workspace() as work:
+        for action in range(4):
+            arrays = [volume(seed=n) for n in range(4)]
+            copies = [array[where].copy() for array in arrays]
+            untouched = [array.copy() for array in arrays]
+            for source, out, scale, estimate in ([a[where] for a in arrays], copies):
+                if action == 0:
+                    blur.backward(source, out, work)
+                elif action == 1:
+                    blur.add_backward(source, out, work)
+                else:
+                    ahead = estimate if action == 3 else None
+                    blur.update(source, None, scale, out, ahead, 0.3, work)
+            for array, copy, before in zip(arrays, copies, untouched, strict=True):
+                assert np.array_equal(array[where], copy)
+                array[where] = before[where]
+                assert np.array_equal(array, before)
+
+
 @pytest.mark.parametrize("shape", [(7, 5, 9), (6, 5, 8), (31, 4, 61)])
 def test_a_measured_psf_of_any_shape(plain, shape):
     psf = volume(shape, 2)
