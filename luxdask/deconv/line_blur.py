@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from itertools import pairwise
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 DARK = 1e-12
 """Where an estimate predicts less light than this, it is taken to predict this much."""
 
-LONGEST_ROW = 2048
-"""Voxels that are filtered in one go; the rows of a filter should still fit the CPU's cache."""
+VOXELS_AT_ONCE = 2048
+"""Where rows are planes apart, neighbouring ones are filtered in turn, so that memory is read in
+larger pieces; what the filters keep should still fit the CPU's cache."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class LineBlur:
         """Memory for what lies between passes over a volume of this shape."""
         if len(self._passes) < 2:
             return 0
-        return 4 * int(_plan(self._passes, shape, is_whole=True)[0].wide[3:].prod())
+        return 4 * int(_plan(self._passes, shape)[0].wide[3:].prod())
 
     def forward(self, image: Any, out: Any, work: Workspace | None = None) -> None:
         """Convolution with the point-spread function."""
@@ -157,26 +159,14 @@ class _Table:
 
 
 @lru_cache(maxsize=64)
-def _plan(steps: tuple[Pass, ...], shape: Shape, *, is_whole: bool) -> tuple[_Table, ...]:
-    """All passes on a volume of a shape; `is_whole`: all of it lies in memory in one piece.
+def _plan(steps: tuple[Pass, ...], shape: Shape) -> tuple[_Table, ...]:
+    """All passes on a volume of a shape.
 
     Between passes, light outside the volume that later filters may bring back is kept as well:
     `wide` is that larger volume, `inner` the given one in it, as corner and shape.
     """
     margin = _margin(steps)
-    if is_whole and not margin.any():
-        return tuple(_table(one, margin, _long_rows(one, shape)) for one in steps)
     return tuple(_table(one, margin, shape) for one in steps)
-
-
-def _long_rows(one: Pass, shape: Shape) -> Shape:
-    """Filters along z alone take several rows as one: there are fewer, longer ones to fetch."""
-    nz, ny, nx = shape
-    if any(line.step != (1, 0, 0) for line in one.lines):
-        return shape
-    most = max(1, LONGEST_ROW // nx)
-    merged = max(n for n in range(1, most + 1) if ny % n == 0)
-    return nz, ny // merged, nx * merged
 
 
 def _margin(steps: tuple[Pass, ...]) -> NDArray[np.int64]:
@@ -204,12 +194,16 @@ def _table(one: Pass, margin: NDArray[np.int64], shape: Shape) -> _Table:
         filters.append((rows, dx, len(taps), pairs, lag))
         taps.extend(line.taps)
     beside = max(abs(dx) * pairs for _, dx, _, pairs, _ in filters)
+    nz, ny, nx = wide.tolist()
+    pitch = aligned(nx + 2 * aligned(beside))
+    y_cuts = (0, int(margin[1]), ny - int(margin[1]), ny)
+    at_once = max(1, VOXELS_AT_ONCE // pitch)
     return _Table(
-        _slabs(one.step, int(wide[0]), int(wide[1])),
+        _slabs(one.step, nz, ny) if one.step != (1, 0) else _upright_slabs(nz, y_cuts, at_once),
         np.array(one.step, dtype=np.int64),
         np.array(filters, dtype=np.int64),
         np.array(taps, dtype=np.float32),
-        np.array([wide[2], aligned(beside), aligned(wide[2] + 2 * aligned(beside))]),
+        np.array([nx, aligned(beside), pitch]),
         np.concatenate([[0, 0, 0], wide]),
         np.concatenate([margin, shape]),
         1 << (2 * reach).bit_length(),
@@ -240,14 +234,29 @@ def _with_copy(one: Pass) -> tuple[Line, ...]:
 
 
 def _slabs(step: tuple[int, int], nz: int, ny: int) -> NDArray[np.int64]:
-    """First row and number of rows of all slabs that make up nz x ny rows."""
+    """First row, number of rows, and 1, of all slabs that make up nz x ny rows."""
     dz, dy = step
     return np.array(
         [
-            (z, y, _count(z, dz, nz, y, dy, ny))
+            (z, y, _count(z, dz, nz, y, dy, ny), 1)
             for z in range(nz)
             for y in range(ny)
             if not (0 <= z - dz < nz and 0 <= y - dy < ny)
+        ],
+        dtype=np.int64,
+    )
+
+
+def _upright_slabs(nz: int, y_cuts: tuple[int, ...], at_once: int) -> NDArray[np.int64]:
+    """The same along z, with the number of neighbours in y that are taken together.
+
+    They lie between the same two of `y_cuts`.
+    """
+    return np.array(
+        [
+            (0, y, nz, min(at_once, end - y))
+            for begin, end in pairwise(y_cuts)
+            for y in range(begin, end, at_once)
         ],
         dtype=np.int64,
     )
@@ -275,8 +284,7 @@ def _run(
     used = [array for array in (source, out, *extra) if array is not None]
     assert all(array.shape == out.shape and array.strides[2] == 4 for array in used)
     assert all(array is None or array.strides == out.strides for array in extra)
-    is_whole = all(array.flags.c_contiguous for array in used)
-    tables = _plan(steps, out.shape, is_whole=is_whole)
+    tables = _plan(steps, out.shape)
     between = work.memory(int(tables[0].wide[3:].prod()) if len(steps) > 1 else 0).ctypes.data
     nothing = [0, 0, 0]
     for n, table in enumerate(tables):
@@ -286,6 +294,7 @@ def _run(
             out.ctypes.data if last else between,
             *([0 if array is None else array.ctypes.data for array in extra] if last else nothing),
         )
+        source_box = _laid_out(table.inner, source) if first else _laid_out(table.wide)
         arguments = (
             table.slabs,
             table.step,
@@ -293,13 +302,13 @@ def _run(
             table.taps,
             table.lane,
             np.array(arrays),
-            _laid_out(table.inner, source) if first else _laid_out(table.wide),
+            source_box,
             _laid_out(table.inner, out) if last else _laid_out(table.wide),
             action if last else STORE,
             np.float32(momentum),
             np.float32(DARK),
         )
-        work.run(partial(_filter, table, arguments), len(table.slabs))
+        work.run(partial(_filter, table, int(source_box[7]), arguments), len(table.slabs))
 
 
 def _readable(array: Any) -> Any:
@@ -317,10 +326,14 @@ def _laid_out(box: NDArray[np.int64], array: Any = None) -> NDArray[np.int64]:
     return np.array([*box.tolist(), plane, row])
 
 
-def _filter(table: _Table, arguments: tuple[Any, ...], first: int, last: int) -> None:
+def _filter(
+    table: _Table, source_pitch: int, arguments: tuple[Any, ...], first: int, last: int
+) -> None:
     nx, _, pitch = table.lane.tolist()
-    rings = aligned_zeros((len(table.filters), table.ring_rows * pitch))
+    at_once = int(table.slabs[:, 3].max())
+    rings = aligned_zeros((len(table.filters), table.ring_rows * at_once * pitch))
     rows = np.empty(2 * int(table.filters[:, 3].max()) + 1, dtype=np.int64)
     offsets = np.empty((len(rings), table.ring_rows, len(rows)), dtype=np.int64)
-    constants = np.stack([np.zeros(nx, np.float32), np.ones(nx, np.float32)])
+    constants = np.zeros((2, nx + (at_once - 1) * max(pitch, source_pitch)), dtype=np.float32)
+    constants[1] = 1
     filter_slabs(first, last, *arguments, rings, offsets, rows, constants)

@@ -19,7 +19,8 @@ def filter_slabs(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Filter the slabs `first` to `last`; beyond the source and beyond a slab it is dark.
 
-    slabs : (S, 3) z and y of the first row in the volume, and the number of rows.
+    slabs : (S, 4) z and y of the first row in the volume, the number of rows, and of slabs from
+        there on, side by side in y, that are filtered together.
     step : z and y from row to row.
     filters : (F, 5) rows and voxels from tap to tap, the first tap, the number of pairs of taps,
         and how many rows it is behind the first rows.
@@ -31,25 +32,27 @@ def filter_slabs(  # type: ignore[no-untyped-def]
         everywhere and b is 1.
     source_box, out_box : (8,) corner in the volume, shape, and voxels from plane to plane and from
         row to row.
-    rings : (F, N) zeros for a power of two of rows, each with its dark voxels, per filter.
+    rings : (F, N) zeros per filter, for a power of two of rows with their dark voxels, those of all
+        slabs that are filtered together.
     offsets : (F, rows of a ring, R) int64; room for where each filter finds its rows, by row.
     rows : (R,) int64; the same for a row that has dark ones beside it.
-    constants : (2, voxels of a row) zeros and ones.
+    constants : (2, N) zeros and ones, as many as rows side by side are long.
     """
     source, out, a, b, c = arrays
     nx, margin, pitch = lane
     n_filters, ring = rings.shape
     around, most = offsets.shape[1] - 1, len(rows)
+    slot_pitch = ring // (around + 1)
     dark_row = constants.ctypes.data
-    bright_row = dark_row + 4 * nx
+    bright_row = dark_row + 4 * constants.shape[1]
     source_nx, source_x = source_box[5], source_box[2]
     out_nx, out_x = out_box[5], out_box[2]
     source_pitch = step[0] * source_box[6] + step[1] * source_box[7]
     out_pitch = step[0] * out_box[6] + step[1] * out_box[7]
     is_part = source_x != 0 or source_nx != nx
-    _fill(offsets, filters, source_pitch, pitch)
+    _fill(offsets, filters, source_pitch, slot_pitch)
     for s in range(first, last):
-        z0, y0, n = slabs[s]
+        z0, y0, n, together = slabs[s]
         low, high = _rows_inside(z0, y0, n, step, source_box)
         out_low, out_high = _rows_inside(z0, y0, n, step, out_box)
         source_at = (z0 - source_box[0]) * source_box[6] + (y0 - source_box[1]) * source_box[7]
@@ -64,10 +67,10 @@ def filter_slabs(  # type: ignore[no-untyped-def]
                 pairs, weights = filters[f, 3], taps.ctypes.data + 4 * filters[f, 2]
                 if f == 0:
                     slot, begin, end, at, length = 0, low, high, source_x, source_nx
-                    where = source + 4 * (source_at + j * source_pitch)
+                    where, beside = source + 4 * (source_at + j * source_pitch), source_box[7]
                 else:
                     slot, begin, end, at, length = j & around, 0, n, 0, nx
-                    where = rings.ctypes.data + 4 * (f * ring + margin)
+                    where, beside = rings.ctypes.data + 4 * (f * ring + margin), pitch
                 if is_direct:
                     where += 4 * out_x
                 found = offsets.ctypes.data + 8 * (f * (around + 1) + slot) * most
@@ -76,22 +79,25 @@ def filter_slabs(  # type: ignore[no-untyped-def]
                     _darken(rows, offsets[f, slot], filters[f], j, begin, end, dark_row - where)
                     found = rows.ctypes.data
                 if not is_direct:
-                    row = 0 if is_last else (f + 1) * ring + (j & around) * pitch
+                    row = 0 if is_last else (f + 1) * ring + (j & around) * slot_pitch
                     target = rings.ctypes.data + 4 * (row + margin)
-                    sum_rows(  # type: ignore[call-arg]
-                        found, where, weights, pairs, length, STORE, target + 4 * at,
-                        dark_row, dark_row, dark_row, momentum, dark,
-                    )  # fmt: skip
+                    for r in range(together):
+                        sum_rows(  # type: ignore[call-arg]
+                            found, where + 4 * r * beside, weights, pairs, length, STORE,
+                            target + 4 * (at + r * pitch), dark_row, dark_row, dark_row,
+                            momentum, dark,
+                        )  # fmt: skip
                     if not is_last:
                         continue
-                    rows[0], found, where = 0, rows.ctypes.data, target + 4 * out_x
+                    rows[0], found, where, beside = 0, rows.ctypes.data, target + 4 * out_x, pitch
                     weights, pairs = bright_row, 0
-                at = 4 * (out_at + j * out_pitch)
-                sum_rows(  # type: ignore[call-arg]
-                    found, where, weights, pairs, out_nx, action, out + at,
-                    a + at if a != 0 else dark_row, b + at if b != 0 else bright_row, c + at,
-                    momentum, dark,
-                )  # fmt: skip
+                for r in range(together):
+                    at = 4 * (out_at + j * out_pitch + r * out_box[7])
+                    sum_rows(  # type: ignore[call-arg]
+                        found, where + 4 * r * beside, weights, pairs, out_nx, action, out + at,
+                        a + at if a != 0 else dark_row, b + at if b != 0 else bright_row, c + at,
+                        momentum, dark,
+                    )  # fmt: skip
 
 
 @kernel
