@@ -229,15 +229,18 @@ class _Run:
         strongest = total if self._joint else xp.zeros_like(total)
         for view in self._views:
             missed, where = self._missed_by(view), view.slices
-            missed[...] = 1 if view.weight is None else view.weight
+            weight = view.weight
+            if weight is None:
+                missed[...] = 1
+                weight = missed
             if self._joint:
-                add_backward(view.blur, missed, total[where], self._work)
+                add_backward(view.blur, weight, total[where], self._work)
             else:
-                weight = xp.empty_like(missed)
-                view.blur.backward(missed, weight, self._work)
-                total[where] += weight
-                xp.maximum(strongest[where], weight, out=strongest[where])
-            missed *= view.image
+                there = xp.empty_like(missed)
+                view.blur.backward(weight, there, self._work)
+                total[where] += there
+                xp.maximum(strongest[where], there, out=strongest[where])
+            xp.multiply(weight, view.image, out=missed)
             add_backward(view.blur, missed, seen[where], self._work)
         return total, strongest, seen
 

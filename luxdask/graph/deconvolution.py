@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from luxdask.array.backend import require_cuda, to_device, to_host
+from luxdask.array.jit import kernel
 from luxdask.deconv.blur import Blur, gaussian_blur, sampled_blur
 from luxdask.deconv.halo import halo_vx
 from luxdask.deconv.measured import checked_psf, cleaned_psf, resampled_psf
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from luxdask.model.view import View
 
 _EDGE = 1e-6
-_SMALLEST_SUM = np.float32(1e-37)
+SMALLEST_SUM = 1e-37
 
 PEDESTAL = 16.0
 """Grey values of the background that stay under the light: with none at all, noise in the dark
@@ -326,12 +327,13 @@ def _deconvolve(
     if not job.parts:
         return np.zeros(job.box.shape, np.uint16)
     views = _sample(job, pool, parts, quality)
-    _share_weights(views, job.region)
+    total = np.zeros(job.region.shape, np.float32)
+    for view in views:
+        total[_in(view.box, job.region)] += view.weight
     removed = np.zeros(job.box.shape, np.float32)
     for view, background in zip(views, backgrounds, strict=True):
         below = np.float32(max(0.0, background - PEDESTAL))
-        np.subtract(view.image, below, out=view.image)
-        np.maximum(view.image, 0, out=view.image)
+        _settle(view.image, view.weight, total[_in(view.box, job.region)], below)
         common = job.box & view.box
         if common:
             removed[_in(common, job.box)] += view.weight[_in(common, view.box)] * below
@@ -360,14 +362,17 @@ def _sample(
     return views
 
 
-def _share_weights(views: Sequence[_Sampled], region: Box) -> None:
-    """Make the weights add up to 1 wherever a view covers."""
-    total = np.zeros(region.shape, np.float32)
-    for view in views:
-        total[_in(view.box, region)] += view.weight
-    np.maximum(total, _SMALLEST_SUM, out=total)
-    for view in views:
-        np.divide(view.weight, total[_in(view.box, region)], out=view.weight)
+@kernel
+def _settle(image, weight, total, below):  # type: ignore[no-untyped-def]
+    """Take the background off, and make the weight a share of all views' `total`, in one pass."""
+    nz, ny, nx = image.shape
+    zero, least = np.float32(0), np.float32(SMALLEST_SUM)
+    for z in range(nz):
+        for y in range(ny):
+            values, shares, sums = image[z, y], weight[z, y], total[z, y]
+            for x in range(nx):
+                values[x] = max(values[x] - below, zero)
+                shares[x] = shares[x] / max(sums[x], least)
 
 
 def _in(box: Box, larger: Box) -> tuple[slice, slice, slice]:
