@@ -30,6 +30,7 @@ LONGEST_WAIT_FOR_SCHEDULER_S = 120
 
 # Nothing but the scheduler needs a worker's own dashboard, and it has no certificate.
 _LOOPBACK = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
+_END = ("--preload", "luxdask.cluster.end_of_worker")
 
 
 def job_options(spec: ClusterSpec, logs: Path | None = None) -> dict[str, Any]:
@@ -48,7 +49,9 @@ def job_options(spec: ClusterSpec, logs: Path | None = None) -> dict[str, Any]:
     options.setdefault("processes", processes_per_job(spec))
     if logs is not None:
         options.setdefault("log_directory", str(logs))
-    options["worker_extra_args"] = [*options.get("worker_extra_args", ()), *_LOOPBACK]
+    options["worker_extra_args"] = [
+        *options.get("worker_extra_args", ()), *_LOOPBACK, *_END
+    ]  # fmt: skip
     options["job_script_prologue"] = [
         *options.get("job_script_prologue", ()),
         *exports({**settings_of(spec.dask), **lifetime_settings(spec)}),
