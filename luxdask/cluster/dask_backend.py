@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import distributed
+from dask.utils import key_split
 
 from luxdask.cluster.backend import Ended
 from luxdask.cluster.collector import LOST, Collector
-from luxdask.cluster.remote import Work, attempt
+from luxdask.cluster.remote import NAMES_KEPT, Work, attempt
 from luxdask.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class DaskBackend:
         # a retry with the error that it remembers: each submission gets a name of its own.
         self._run = uuid4().hex[:12]
         self._submitted = count()
+        self._names = 0
         self._flying: dict[Key, tuple[Key, distributed.Future[Any], Done]] = {}
         self._failed_on: defaultdict[Key, set[str]] = defaultdict(set)
 
@@ -138,6 +140,17 @@ class DaskBackend:
         for task, future in zip(tasks, futures, strict=True):
             self._flying[future.key] = (task.key, future, done)
         self._collector.watch(futures, self._finish)
+        self._names += len(tasks)
+        if self._names > NAMES_KEPT:
+            self._names = 0
+            self._forget_names()
+
+    def _forget_names(self) -> None:
+        """Let the scheduler forget what tasks were called, as workers do themselves."""
+        try:
+            self._client.run_on_scheduler(key_split.cache_clear)
+        except Exception as error:  # one that runs no functions keeps some megabytes more
+            log.debug("the scheduler keeps the names of tasks: %s", error)
 
     def _new_key(self, task: Task) -> Key:
         """A key that nobody else uses, in a group with all tasks of its kind."""

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import distributed
+from dask.utils import key_split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +36,18 @@ class Work:
     kwargs: dict[str, Any]
 
 
+NAMES_KEPT = 5000
+"""Dask remembers the names of 100,000 tasks in each process: memory that a long run would fill."""
+
+
 def attempt(work: Work) -> Outcome:
     """Do it on a worker; an error is returned together with the place.
 
     An error as a value comes with the results of other tasks in one message, and dask keeps
     nothing of it.
     """
+    if key_split.cache_info().currsize > NAMES_KEPT:
+        key_split.cache_clear()
     worker, host = distributed.get_worker().address, socket.gethostname()
     began = perf_counter()
     try:

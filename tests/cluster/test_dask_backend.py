@@ -16,8 +16,9 @@ import distributed
 import psutil
 import pytest
 from dask.task_spec import Task as DaskTask
+from dask.utils import key_split
 
-from luxdask.cluster import connect
+from luxdask.cluster import connect, dask_backend, remote
 from luxdask.cluster.dask_backend import DaskBackend
 from luxdask.cluster.execute import execute
 from luxdask.errors import ClusterError, OutputError, TaskFailedError
@@ -74,6 +75,25 @@ def test_existing_scheduler_gives_the_same_bytes(
     # it stays for others
     with distributed.Client(address) as client:
         assert client.submit(abs, -1).result() == 1
+
+
+def test_names_of_tasks_are_forgotten(
+    backend: DaskBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scheduler and worker, here in one process, would keep those of 100,000 tasks."""
+    never = 1 << 30
+
+    def kept(*, by_scheduler: int, by_worker: int) -> int:
+        monkeypatch.setattr(dask_backend, "NAMES_KEPT", by_scheduler)
+        monkeypatch.setattr(remote, "NAMES_KEPT", by_worker)
+        key_split.cache_clear()
+        for _ in range(4):
+            run([DaskTask(("tiny", n), abs, n) for n in range(200)], backend)
+        return key_split.cache_info().currsize
+
+    assert kept(by_scheduler=never, by_worker=never) >= 800
+    assert kept(by_scheduler=50, by_worker=never) < 500
+    assert kept(by_scheduler=never, by_worker=50) < 500
 
 
 def test_lazy_images_compute_on_a_cluster(
