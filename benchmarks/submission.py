@@ -174,7 +174,8 @@ def draw(memory: list[Memory], path: Path) -> None:
     axes = figure.subplots()
     for who in ("client", "scheduler"):
         axes.plot([row.done for row in memory], [getattr(row, who) for row in memory], label=who)
-    axes.set(xlabel="tasks done", ylabel="memory, MB", ylim=(0, None))
+    most = max(max(row.client, row.scheduler) for row in memory)
+    axes.set(xlabel="tasks done", ylabel="memory, MB", ylim=(0, 1.2 * most))
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
 
