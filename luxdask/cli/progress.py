@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from luxdask.cli.terminal import human_bytes
+from luxdask.cli.terminal import human_bytes, print_anyway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def _lines(out: Console) -> Listener:
         news = (progress.stage, progress.waiting) != last["news"]
         if news or finished or due:
             last.update(news=(progress.stage, progress.waiting), time=now)
-            out.print(f"{progress.stage}: {progress_text(progress)}", markup=False)
+            print_anyway(out, f"{progress.stage}: {progress_text(progress)}")
 
     return show
 

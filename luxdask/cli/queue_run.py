@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from luxdask.cli.queue_list import queue_option
-from luxdask.cli.run import HANGUP, print_nowhere
-from luxdask.cli.terminal import console, load_printing
+from luxdask.cli.run import HANGUP
+from luxdask.cli.terminal import console, load_printing, print_anyway, print_nowhere
 from luxdask.errors import OutputError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from luxdask.tasks.queue_task import QueuedTask
 
 FAILED, STOPPED = 1, 130
+STOPPING = "Stopping: the tasks finish what is under way. Ctrl-C again ends them at once."
 DETACH_S = 60.0
 
 
@@ -86,7 +87,7 @@ def _print_task(out: Any, task: QueuedTask) -> None:
     error = f": {task.error}" if task.error else where
     now = time.strftime("%H:%M:%S")
     text = "goes on when the queue runs again" if task.state == "Queuing" else task.state
-    out.print(f"{now} task {task.id} {text}{error}", markup=False, soft_wrap=True)
+    print_anyway(out, f"{now} task {task.id} {text}{error}", soft_wrap=True)
 
 
 def _print_result(out: Any, result: QueueResult) -> None:
@@ -105,15 +106,18 @@ def _print_result(out: Any, result: QueueResult) -> None:
 @contextmanager
 def _stop_on_signals(stop: Event, kill: Event, out: Any) -> Iterator[None]:
     """Turn the first signal into a graceful stop of the tasks; a second one ends them at once."""
+    asked: list[Event] = []
 
     def ask(number: int, _: FrameType | None) -> None:
         if number == HANGUP:
             print_nowhere()
-        if stop.is_set():
-            kill.set()
+        event = kill if asked or stop.is_set() else stop
+        if event in asked:
             return
-        stop.set()
-        out.print("Stopping: the tasks finish what is under way. Ctrl-C again ends them at once.")
+        asked.append(event)  # before `set`: a signal within it would wait for its lock for ever
+        event.set()
+        if event is stop:
+            print_anyway(out, STOPPING)
 
     load_printing(out)
     signals = [signal.SIGINT, signal.SIGTERM, *([] if HANGUP is None else [HANGUP])]

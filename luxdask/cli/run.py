@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from contextlib import contextmanager, nullcontext
@@ -12,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from luxdask.cli.progress import progress_view
-from luxdask.cli.terminal import console, human_bytes, load_printing
+from luxdask.cli.terminal import (
+    console,
+    human_bytes,
+    load_printing,
+    print_anyway,
+    print_nowhere,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,7 +133,7 @@ def run_and_tell(
             stop=stop,
             check_disk=check_disk,
             entered=entered,
-            announce=lambda text: out.print(f"Update: {text}", markup=False, soft_wrap=True),
+            announce=lambda text: print_anyway(out, f"Update: {text}", soft_wrap=True),
         )
     print_result(out, result)
     if result.registration is not None:
@@ -193,28 +198,23 @@ def draw_overview(out: Any, result: TaskResult) -> None:
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 
 
-def print_nowhere() -> None:
-    """A terminal that is gone refuses what is printed, and the run must not fail for that."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for number in (1, 2):
-        os.dup2(nowhere, number)
-    os.close(nowhere)
-
-
 @contextmanager
 def stop_on_signals(stop: Event, out: Any) -> Iterator[None]:
     """Turn the first SIGINT, SIGTERM or SIGHUP into a graceful stop; a second one ends at once.
 
     SIGHUP says that the terminal is gone; where it is ignored (nohup), that stays so.
     """
+    asked = False
 
     def ask(number: int, _: FrameType | None) -> None:
+        nonlocal asked
         if number == HANGUP:
             print_nowhere()
-        if stop.is_set():
+        if asked or stop.is_set():
             raise KeyboardInterrupt
+        asked = True  # before `set`: a signal that comes within it would wait for its lock for ever
         stop.set()
-        out.print("Stopping: what is under way is finished. Ctrl-C again stops at once.")
+        print_anyway(out, "Stopping: what is under way is finished. Ctrl-C again stops at once.")
 
     if threading.current_thread() is not threading.main_thread():
         yield

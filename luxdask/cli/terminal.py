@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,6 +34,27 @@ def load_printing(out: Console) -> None:
     """Load what printing needs, so that a signal handler that prints meets nothing half loaded."""
     with out.capture():
         out.print("Loaded: :+1:")
+
+
+def print_nowhere() -> None:
+    """A terminal that is gone refuses what is printed, and the run must not fail for that."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+def print_anyway(out: Console, text: str, *, soft_wrap: bool = False) -> None:
+    """Print a line; work goes on where nobody takes it: a terminal or the reader of a pipe is gone.
+
+    Ctrl-C ends such a reader (`| tee log`) before this program can say that it stops.
+    """
+    try:
+        out.print(text, markup=False, soft_wrap=soft_wrap)
+    except OSError:
+        print_nowhere()
+    except SystemExit:  # rich leaves the program where a pipe is broken, and is quiet from then on
+        pass
 
 
 def human_bytes(size_bytes: float) -> str:

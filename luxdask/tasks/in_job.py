@@ -133,7 +133,8 @@ class End:
             raise TaskStopped(f"stopped by {name} before the task began")
         if is_again and number != _WALL_TIME:
             raise KeyboardInterrupt
-        self.stop.set()
+        if not is_again:  # else it is set, or just being set, and its lock is taken
+            self.stop.set()
 
 
 @dataclass

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
+LOOK_S = 0.05
 BEAT_S = 5.0
 PATIENCE_S = 600.0
 """How long the runner tries on while the queue's file cannot be used."""
@@ -141,10 +142,14 @@ class QueueRunner:
         return True
 
     def _pause(self) -> None:
-        if self.stop.is_set():
-            time.sleep(POLL_S)
-        else:
-            self.stop.wait(POLL_S)
+        """Wait for the next step; less long where the stop is asked for meanwhile.
+
+        Not by `stop.wait`: a signal handler that sets `stop` in this thread, just when that holds
+        the event's lock, would wait for the lock for ever.
+        """
+        stopping, end = self.stop.is_set(), time.monotonic() + POLL_S
+        while self.stop.is_set() == stopping and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, LOOK_S))
 
     def _step(self) -> None:
         self._show_life()

@@ -61,8 +61,8 @@ class Watch:
         beaten = monotonic()
         while not self._end.wait(LOOK_S):
             if not self._stop.is_set() and self._request.exists():
-                log.info("asked to stop: what is under way is finished")
                 self._stop.set()
+                log.info("asked to stop: what is under way is finished")
             if monotonic() - beaten >= BEAT_S:
                 beaten = monotonic()
                 if self._lock.is_ours():

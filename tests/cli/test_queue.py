@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -10,11 +11,13 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 
-from luxdask.cli import main
+from luxdask.cli import main, queue_run
 from luxdask.cluster import connect
 from luxdask.tasks import Task, queue_runner
 from luxdask.tasks.queue import Queue
@@ -237,8 +240,10 @@ fuse, log, chunks = write.fuse_chunk, pathlib.Path(sys.argv[1]).with_suffix(".lo
 def slow(job):
     chunks.append(job)
     limit = time.monotonic() + 120
-    while len(chunks) > FREE and "Stopping" not in log.read_text() and time.monotonic() < limit:
-        time.sleep(0.02)
+    while len(chunks) > FREE:
+        time.sleep(0.05)  # also after the stop, or all would be done before it is seen
+        if "Stopping" in log.read_text() or time.monotonic() > limit:
+            break
     return fuse(job)
 write.fuse_chunk = slow
 from luxdask.cli.queue_child import run_child
@@ -246,7 +251,8 @@ sys.exit(run_child(sys.argv[1], sys.argv[2:]))
 """
 
 RUNNER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as in a terminal, however this was started
 from luxdask.cli import main
 from luxdask.tasks.queue import Queue
 Queue.run.__kwdefaults__["program"] = (sys.executable, "-c", sys.argv[1])
@@ -331,6 +337,60 @@ def test_terminal_that_is_closed(real_task: Task) -> None:
         assert runner.wait(LIMIT_S) == 130
     assert states() == ["Queuing"]
     assert Queue().runner() is None
+
+
+def test_ctrl_c_that_ends_the_reader_of_the_output_as_well(real_task: Task) -> None:
+    """As with `| tee log`: that the runner stops cannot be said, and it stops all the same."""
+    Queue().add(real_task, start=True)
+    with runner_at_work() as runner:
+        assert runner.stdout is not None
+        runner.stdout.close()
+        runner.send_signal(signal.SIGINT)
+        assert runner.wait(LIMIT_S) == 130
+    assert states() == ["Queuing"]
+
+
+def test_output_that_nobody_reads_stops_nothing(real_task: Task) -> None:
+    Queue().add(real_task, real_task, start=True)
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "luxdask", "queue", "run"],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=LIMIT_S,
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert states() == ["Completed", "Completed"]
+
+
+class SignalWithin(Event):
+    """An event that a signal finds just being set, when its lock is taken."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__()
+        self.number, self.calls = number, 0
+
+    def set(self) -> None:
+        self.calls += 1
+        if self.calls == 1:
+            signal.raise_signal(self.number)
+        super().set()
+
+
+def test_signals_that_come_at_once() -> None:
+    """The handler of the second must not wait for a lock that the first one has."""
+    stop, kill = SignalWithin(signal.SIGTERM), SignalWithin(signal.SIGINT)
+    with queue_run._stop_on_signals(stop, kill, Console(file=io.StringIO())):
+        signal.raise_signal(signal.SIGINT)
+    assert (stop.calls, kill.calls) == (1, 1)
+    assert stop.is_set()
+    assert kill.is_set()
 
 
 def test_detached_runner(real_task: Task, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import pytest
+from rich.console import Console
 
 from luxdask.cli import main
+from luxdask.cli.run import stop_on_signals
 from luxdask.tasks.receipts import done_receipts
 from luxdask.testing import small_experiment
 
@@ -173,6 +176,22 @@ def test_second_interrupt_ends_at_once(
     folder = folder_of(tiles)
     assert folder.name.endswith("_S")
     assert luxdask("run", folder) == 0
+
+
+def test_signals_that_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler of the second must not wait for a lock that the first one has."""
+    stop = threading.Event()
+    calls: list[int] = []
+
+    def another_within() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(stop, "set", another_within)
+    with pytest.raises(KeyboardInterrupt), stop_on_signals(stop, Console(file=io.StringIO())):
+        signal.raise_signal(signal.SIGINT)
+    assert len(calls) == 1
 
 
 def test_threads_of_the_command_line_count_for_the_memory(

@@ -29,18 +29,22 @@ if TYPE_CHECKING:
 
 LIMIT_S = 120.0
 SLOW_RUN = """
-import signal, sys, time
+import pathlib, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, however this was
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # started
 import luxdask.graph.write as write
-fuse = write.fuse_chunk
+fuse, seconds, released = write.fuse_chunk, float(sys.argv[1]), pathlib.Path(sys.argv[2])
 def slow(job):
-    time.sleep(0.1)
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit and not released.exists():
+        time.sleep(0.02)
     return fuse(job)
 write.fuse_chunk = slow
 from luxdask.cli import main
-main(["run", "--threads", "1", "--no-picture", *sys.argv[1:]])
+main(["run", "--threads", "1", "--no-picture", *sys.argv[3:]])
 """
+CHUNK_S = 1.0
+"""How long a chunk of such a run takes, as long as it is not released; there are 48."""
 
 
 def luxdask(*arguments: object) -> int:
@@ -166,13 +170,25 @@ def test_stop_that_takes_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.fixture
+def released(tmp_path: Path) -> Path:
+    """A file; where it is there, a slow run is slow no more."""
+    return tmp_path / "released"
+
+
+@pytest.fixture
 def slow_run(
-    tiles: Truth, make_task: Callable[..., Task], tmp_path: Path
+    tiles: Truth,
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    released: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A run that takes some seconds, once it computes, and its folder."""
+    """A run that computes, for nearly a minute or until it is released, and its folder."""
     make_task(tiles).save(tmp_path / "task.json")
+    seconds = getattr(request, "param", CHUNK_S)
+    words = (str(seconds), str(released), str(tmp_path / "task.json"))
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_RUN, str(tmp_path / "task.json")],
+        [sys.executable, "-c", SLOW_RUN, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -218,32 +234,51 @@ def test_stop_from_elsewhere(
     check_resumes(stopped, tiles)
 
 
-def test_status_follows_to_the_end(slow_run: tuple[subprocess.Popen[str], Path]) -> None:
+def test_status_follows_to_the_end(
+    slow_run: tuple[subprocess.Popen[str], Path], released: Path
+) -> None:
     process, folder = slow_run
-    done = subprocess.run(
-        [sys.executable, "-m", "luxdask", "status", "--follow", "--json", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT_S,
-    )
-    assert done.returncode == 0
-    told = [json.loads(line) for line in done.stdout.splitlines()]
+    command = [sys.executable, "-m", "luxdask", "status", "--follow", "--json", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        told = [json.loads(follower.stdout.readline())]
+        released.touch()
+        said, _ = follower.communicate(timeout=LIMIT_S)
+    assert follower.returncode == 0
+    told += [json.loads(line) for line in said.splitlines()]
     assert told[0]["state"] == "Running"
     assert told[-1]["state"] == "Completed"
     assert process.wait(LIMIT_S) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT], ids=["SIGHUP", "twice SIGINT"])
-def test_signals(
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT], ids=["SIGHUP", "SIGINT"])
+def test_output_that_nobody_reads_any_more(
     tiles: Truth, slow_run: tuple[subprocess.Popen[str], Path], number: signal.Signals
 ) -> None:
-    """A closed terminal is a graceful stop; a second Ctrl-C ends at once, and resumes as well."""
+    """A closed terminal, or Ctrl-C that ends `| tee log` as well: a graceful stop all the same."""
     process, folder = slow_run
+    assert process.stdout is not None
+    process.stdout.close()
     process.send_signal(number)
-    if number == signal.SIGINT:
-        time.sleep(0.05)  # one signal may swallow the other if they come together
-        process.send_signal(number)
+    process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130
+    stopped = folder.with_name(f"{folder.name}_S")
+    assert stopped.is_dir()
+    check_resumes(stopped, tiles)
+
+
+@pytest.mark.parametrize("slow_run", [LIMIT_S], indirect=True)
+def test_second_ctrl_c(
+    tiles: Truth, slow_run: tuple[subprocess.Popen[str], Path], released: Path
+) -> None:
+    """It ends at once, in the middle of a chunk, and resumes as well."""
+    process, folder = slow_run
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    while "Stopping" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    released.touch()
     process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
     check_resumes(folder.with_name(f"{folder.name}_S"), tiles)

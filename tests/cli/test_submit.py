@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -11,12 +12,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 
 from luxdask.cli import main
 from luxdask.graph import write
+from luxdask.tasks.in_job import End
 from luxdask.tasks.receipts import read_receipts
 from luxdask.tasks.submission import open_submission
 from luxdask.tasks.submit import stop
@@ -273,6 +277,25 @@ def test_a_second_signal_ends_at_once(
     assert len(pbs.submitted()) == 2  # it was the wall time first
     pbs.set_state("2.server", "H")
     assert states(folder) == (3, ["Queuing"])
+
+
+def test_the_wall_time_comes_within_another_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler of the second must not wait for a lock that the first one has."""
+    stop = threading.Event()
+    calls: list[int] = []
+
+    def another_within() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGUSR1)
+
+    monkeypatch.setattr(stop, "set", another_within)
+    controller: Any = SimpleNamespace(walltime_s=None)
+    end = End(controller, None, Console(file=io.StringIO()), 0.0, begun=True)
+    with end.heard(), end.stopping(stop, None):
+        signal.raise_signal(signal.SIGTERM)
+    assert len(calls) == 1
+    assert end.signals == [signal.SIGTERM, signal.SIGUSR1]
 
 
 def test_the_clock_ends_a_run(

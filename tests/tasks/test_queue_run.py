@@ -398,6 +398,36 @@ def test_stopped_runner_leaves_its_tasks_first_in_the_queue(bench: Bench) -> Non
     assert [line["how"] for line in bench.journal()[2:]] == ["goes on", "goes on", "begins"]
 
 
+def test_stop_may_be_set_at_any_moment_of_a_pause(bench: Bench) -> None:
+    """A signal handler runs in the same thread, between any two steps: no lock may be held."""
+    runner = QueueRunner(bench.queue._store)
+    free: list[bool] = []
+
+    def look(*_: object) -> Any:
+        free.append(runner.stop._cond.acquire(blocking=False))  # type: ignore[attr-defined]
+        if free[-1]:
+            runner.stop._cond.release()  # type: ignore[attr-defined]
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        runner._pause()
+    finally:
+        sys.settrace(before)
+    assert len(free) > 3
+    assert all(free)
+
+
+def test_stop_shortens_a_pause(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_runner, "POLL_S", LIMIT_S)
+    runner = QueueRunner(bench.queue._store)
+    threading.Timer(0.2, runner.stop.set).start()
+    began = time.monotonic()
+    runner._pause()
+    assert time.monotonic() - began < LIMIT_S / 2
+
+
 def test_second_stop_ends_tasks_at_once(bench: Bench) -> None:
     bench.script.write_text(STAND_IN.replace("not asked and", ""))  # it does not obey
     bench.add("wait")
