@@ -137,7 +137,8 @@ class _Run:
         matched = back_projector == "matched"
         self._backs = [v.blur if matched else wiener_butterworth(v.blur) for v in self._views]
         self._xp = namespace(*(v.image for v in views))
-        self._missed = self._empty()
+        most = max(view.image.size for view in views)
+        self._missed = self._xp.empty(most, dtype=np.float32)
         self._estimate, self._scale = self._start(0.0 if matched else _WEAKEST_FILTERED)
         self._former = self._estimate.copy() if acceleration else None
         gathers = (self._joint and len(views) > 1) or self._is_part(self._views[-1])
@@ -193,7 +194,8 @@ class _Run:
             self._gather(last)
             change(self._others, step, self._work)
         else:
-            update(self._backs[last], self._missed, self._others, step, self._work)
+            missed = self._missed_by(self._views[last])
+            update(self._backs[last], missed, self._others, step, self._work)
 
     def _damp(self) -> None:
         if self._damping is not None:
@@ -249,7 +251,7 @@ class _Run:
 
     def _missed_by(self, view: View) -> Any:
         """Memory for what a view misses."""
-        return self._missed.reshape(-1)[: view.image.size].reshape(view.image.shape)
+        return self._missed[: view.image.size].reshape(view.image.shape)
 
     def _empty(self) -> Any:
         return self._xp.empty(self._shape, dtype=np.float32)

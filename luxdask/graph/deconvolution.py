@@ -337,6 +337,7 @@ def _deconvolve(
         common = job.box & view.box
         if common:
             removed[_in(common, job.box)] += view.weight[_in(common, view.box)] * below
+    del total
     return _stored(_iterate(job, views)[_in(job.box, job.region)] + removed, job.params.scale)
 
 
