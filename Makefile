@@ -7,6 +7,9 @@ JOBS ?= 4
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
+# Tests start hundreds of processes; without bytecode each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALLED := .venv/.installed
@@ -25,7 +28,7 @@ demo: $(INSTALLED)
 	@$(BIN)/luxdask demo
 
 test: $(INSTALLED)
-	@$(BIN)/pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(INSTALLED)
 	@echo "== ruff check";  $(BIN)/ruff check .

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import luxdask
 from luxdask.cluster import connect
 from luxdask.io import open_experiment
 from luxdask.tasks import Task
@@ -23,28 +28,71 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 CHUNK = [64, 64, 64]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Processes of tests start with SIGINT ignored, which their children would inherit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        _compile_kernels()
+
+
+KERNELS = Path(__file__).with_name("kernels.py")
+_compiling: list[subprocess.Popen[str]] = []
+
+
+def _compile_kernels() -> None:
+    """Where tests run side by side on a fresh clone, each would compile what the others do."""
+    if any(Path(luxdask.__file__).parent.rglob("*.nbi")):
+        return
+    for part in ("registration", "images"):
+        words = [sys.executable, str(KERNELS), part]
+        _compiling.append(subprocess.Popen(words, stderr=subprocess.PIPE, text=True))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    """No test begins before the kernels are there."""
+    for process in _compiling:
+        _, said = process.communicate()
+        if process.returncode != 0:
+            node.config.get_terminal_writer().line(f"kernels were not compiled before:\n{said}")
+    _compiling.clear()
+
+
+def pytest_unconfigure() -> None:
+    """Not all of them may have ended, where no test ran."""
+    for process in _compiling:
+        process.kill()
 
 
 LONG = (
-    "test_kill.py", "test_submit.py", "test_runs.py", "test_registration_accuracy.py",
-    "test_demo.py", "test_queue.py", "test_dask_backend.py", "test_faults.py",
+    "test_kill.py", "test_runs.py", "test_submit.py", "test_queue.py",
+    "test_registration_accuracy.py", "test_update.py", "test_faults.py", "test_dask_backend.py",
+    "test_run.py", "test_status.py", "test_registration_run.py", "test_demo.py",
     "test_registration_landmarks.py",
 )  # fmt: skip
-"""Files that take longest; where tests run side by side they begin first."""
+"""Files that take longest; where tests run side by side they begin first, in this order."""
+
+SPLIT = ("test_kill.py", "test_registration_accuracy.py")
+"""Files whose tests are spread over the processes: they take minutes and share little."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file stay together in one process, so that its fixtures are made once.
+    """Long ones first, so that no process is left with one when the others have ended."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
 
-    But for those that wait for processes for minutes.
-    """
-    items.sort(key=lambda item: item.path.name not in LONG)
-    for item in items:
-        group = item.nodeid if item.path.name == "test_kill.py" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of a file stay together in one process, so that its fixtures are made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return nodeid if file.endswith(SPLIT) else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -72,10 +120,25 @@ def _leaves_signals_alone() -> Iterator[None]:
     assert after is before, f"SIGINT is handled by {after} after this test"
 
 
+@pytest.fixture(scope="session")
+def copy_experiment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Truth]:
+    """`small_experiment`, which is made once with the same options, and then copied."""
+    made: dict[str, Truth] = {}
+
+    def copy(folder: Path, **options: Any) -> Truth:
+        key = repr(sorted(options.items()))
+        if key not in made:
+            made[key] = small_experiment(tmp_path_factory.mktemp("made") / "e", **options)
+        shutil.copytree(made[key].folder, folder)
+        return replace(made[key], folder=str(folder))
+
+    return copy
+
+
 @pytest.fixture
-def tiles(tmp_path: Path) -> Truth:
+def tiles(tmp_path: Path, copy_experiment: Callable[..., Truth]) -> Truth:
     """Two channels of two overlapping tiles, cut at whole voxels of a 70 × 130 × 200 volume."""
-    return small_experiment(tmp_path / "tiles", shape=(70, 130, 200), channels=2)
+    return copy_experiment(tmp_path / "tiles", shape=(70, 130, 200), channels=2)
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def fuse_windows(
         cells,
         cell_maps,
         interpolation == "cubic",
-        scale,
+        float(scale),
         np.array(corner, dtype=np.int64),
         out,
     )

@@ -306,7 +306,9 @@ def fuse_rows(  # type: ignore[no-untyped-def]
                     if covered == 1 and scale == 1:
                         at = copied_from(starts[v], pitches[v], origin, step, a)
                         if at != NOT_COPIED:
-                            target[:] = pool[at : at + count]
+                            source = pool[at : at + count]
+                            for i in range(count):  # takes less to compile than arrays
+                                target[i] = source[i]
                             covered = 0
                             break
                     sample_row(

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import shutil
 import signal
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +21,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+SHAPE = (24, 170, 170)
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A smaller sample; the demo is run where the test's files lie."""
-    monkeypatch.setattr(demo, "SHAPE", (24, 170, 170))
+    monkeypatch.setattr(demo, "SHAPE", SHAPE)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A demo in an empty folder: where it was run, and what it said."""
+    place, said = tmp_path_factory.mktemp("made"), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
+        patch.setattr(demo, "SHAPE", SHAPE)
+        patch.setenv("LUXDASK_CONFIG_DIR", str(place / "config"))
+        patch.chdir(place)
+        assert _code("demo") == OK
+    return place, said.getvalue()
 
 
 def _code(*arguments: str) -> int:
@@ -32,24 +50,26 @@ def _code(*arguments: str) -> int:
     return int(left.value.code or 0)
 
 
-def test_the_demo_makes_what_it_says(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _code("demo") == OK
-    said = capsys.readouterr().out
+def test_the_demo_makes_what_it_says(
+    made: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, said = made
+    monkeypatch.chdir(place)
     lines = {line.strip().partition("  ")[0]: line.split() for line in said.splitlines()}
     assert Path(lines["picture"][-1]).read_bytes().startswith(b"\x89PNG")
     folder = Path(lines["task folder"][2].removesuffix(","))
     for program in ("Imaris", "Fiji (BigDataViewer)", "napari, OME-Zarr", "luxdask, all images"):
         assert (folder / lines[program][-1]).exists(), program
     assert "raw images" in said
-    assert str(small) not in said
-    assert len(luxdask.open_experiment(small / "demo/embryo")) == 16
+    assert str(place) not in said
+    assert len(luxdask.open_experiment(place / "demo/embryo")) == 16
     assert len(luxdask.open_experiment(folder)) == 2
 
 
-def test_the_fused_images_are_the_sample(small: Path) -> None:
-    assert _code("demo", "here") == OK
-    truth = read_truth(small / "here/embryo")
-    for view in luxdask.open_experiment(next((small / "here/embryo/processed").iterdir())).views:
+def test_the_fused_images_are_the_sample(made: tuple[Path, str]) -> None:
+    embryo = made[0] / "demo/embryo"
+    truth = read_truth(embryo)
+    for view in luxdask.open_experiment(next((embryo / "processed").iterdir())).views:
         volume = truth.read_volume(int(view.id.channel))
         to_volume = truth.volume_to_world.inverse() @ view.view_to_world
         expected = sample_volume(volume, to_volume, view.shape).astype(float)
@@ -59,8 +79,10 @@ def test_the_fused_images_are_the_sample(small: Path) -> None:
         assert alike > 0.99
 
 
-def test_a_second_run_replaces_the_first_and_keeps_other_tasks(small: Path) -> None:
-    assert _code("demo") == OK
+def test_a_second_run_replaces_the_first_and_keeps_other_tasks(
+    small: Path, made: tuple[Path, str]
+) -> None:
+    shutil.copytree(made[0] / "demo", small / "demo")
     processed = small / "demo/embryo/processed"
     (first,) = processed.iterdir()
     own = processed / "20260101-120000_Task_7_mine_C"
@@ -104,6 +126,7 @@ def test_ctrl_c_stops_it_and_it_can_be_run_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(demo, "demo_volume", interrupt)
-        assert _code("demo") == STOPPED
-    assert _code("demo") == OK
+        assert _code("demo", "here") == STOPPED
+    assert _code("demo", "here") == OK
     assert "Traceback" not in capsys.readouterr().err
+    assert list((small / "here/embryo/processed").iterdir())

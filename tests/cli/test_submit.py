@@ -24,7 +24,6 @@ from luxdask.tasks.in_job import End
 from luxdask.tasks.receipts import read_receipts
 from luxdask.tasks.submission import open_submission
 from luxdask.tasks.submit import stop
-from luxdask.testing import small_experiment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,11 +97,13 @@ def site(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def night(tmp_path: Path, make_task: Callable[..., Task]) -> Callable[..., Path]:
+def night(
+    tmp_path: Path, make_task: Callable[..., Task], copy_experiment: Callable[..., Truth]
+) -> Callable[..., Path]:
     """Makes a task file with an experiment of its own."""
 
     def make(name: str = "task", **values: Any) -> Path:
-        truth = small_experiment(tmp_path / name, shape=(64, 140, 200))
+        truth = copy_experiment(tmp_path / name, shape=(64, 140, 200))
         path = tmp_path / f"{name}.json"
         make_task(truth, compute__threads_per_worker=1, **values).save(path)
         return path

@@ -15,7 +15,6 @@ import pytest
 
 from luxdask.cli import main
 from luxdask.tasks.receipts import read_receipts
-from luxdask.testing import small_experiment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -180,11 +179,13 @@ def place(slurm: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Pla
 
 
 @pytest.fixture
-def night(place: Place, make_task: Callable[..., Task]) -> Callable[..., Path]:
+def night(
+    place: Place, make_task: Callable[..., Task], copy_experiment: Callable[..., Truth]
+) -> Callable[..., Path]:
     """Makes a task file of an experiment of 2 × 3 tiles."""
 
     def make(name: str = "task", **values: Any) -> Path:
-        truth = small_experiment(place.folder / name, shape=(64, 140, 200), tiles=(2, 3))
+        truth = copy_experiment(place.folder / name, shape=(64, 140, 200), tiles=(2, 3))
         place.truths[name] = truth
         path = place.folder / f"{name}.json"
         make_task(truth, compute__threads_per_worker=1, **values).save(path)

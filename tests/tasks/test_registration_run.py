@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     from luxdask.tasks.registration_result import Registration
     from luxdask.testing import Truth
 
-TILES = {"registration__enabled": True, "registration__tiles__enabled": True}
+TILES = {
+    "registration__enabled": True,
+    "registration__tiles__enabled": True,
+    "fusion__blending": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,25 @@ def register_task(make_task: Callable[..., Task], tmp_path: Path) -> Callable[..
         return make_task(truth, **(given | values))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def _whole() -> list[TaskResult]:
+    return []
+
+
+@pytest.fixture
+def whole(
+    _whole: list[TaskResult],
+    grid: Truth,
+    register_task: Callable[..., Task],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> TaskResult:
+    """The grid, registered and fused in one go; made by the first test that asks for it."""
+    if not _whole:
+        folder = str(tmp_path_factory.mktemp("whole"))
+        _whole.append(register_task(grid, output__folder=folder).run())
+    return _whole[0]
 
 
 def registered(result: TaskResult) -> Registration:
@@ -110,11 +133,11 @@ def stopped(task: Task, stopper: Stopper) -> Path:
     return folder
 
 
-def test_stopped_while_measuring(grid: Truth, register_task: Callable[..., Task]) -> None:
-    task = register_task(grid)
-    whole = task.run()
+def test_stopped_while_measuring(
+    grid: Truth, whole: TaskResult, register_task: Callable[..., Task]
+) -> None:
     stopper = Stopper("registration", 3)
-    folder = stopped(task, stopper)
+    folder = stopped(register_task(grid), stopper)
     status = json.loads((folder / "status.json").read_text())
     assert (status["state"], status["stage"]) == ("Stopped", "registration")
     assert not list(folder.glob("uni_*"))
@@ -131,14 +154,15 @@ def test_stopped_while_measuring(grid: Truth, register_task: Callable[..., Task]
 
 
 def test_stopped_while_fusing(
-    grid: Truth, register_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
+    grid: Truth,
+    whole: TaskResult,
+    register_task: Callable[..., Task],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    task = register_task(grid, fusion__blending=True)
-    whole = task.run()
     stopper = Stopper("fusion", 2)
     with monkeypatch.context() as patched:
         patched.setattr("luxdask.graph.write.fuse_chunk", waits_for(stopper.stop, after=3))
-        folder = stopped(task, stopper)
+        folder = stopped(register_task(grid), stopper)
     assert list(folder.glob("reg_sti/*.tf.json"))
     counter = Stopper()
     resumed = Task.open(folder).run(listeners=(counter,))
@@ -161,11 +185,10 @@ main(sys.argv[1:])
 
 
 def test_killed_while_measuring(
-    grid: Truth, register_task: Callable[..., Task], tmp_path: Path
+    grid: Truth, whole: TaskResult, register_task: Callable[..., Task], tmp_path: Path
 ) -> None:
-    task = register_task(grid)
-    whole = task.run()
-    task.replace({"output.folder": str(tmp_path / "killed")}).save(tmp_path / "task.json")
+    task = register_task(grid, output__folder=str(tmp_path / "killed"))
+    task.save(tmp_path / "task.json")
     command = [sys.executable, "-c", SLOW_PAIRS, "run", str(tmp_path / "task.json")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -339,7 +362,7 @@ def test_wrong_paths_are_told_before_anything_starts(
 
 
 def test_plan_shows_pairs_and_reads_no_voxel(
-    grid: Truth, register_task: Callable[..., Task]
+    grid: Truth, whole: TaskResult, register_task: Callable[..., Task]
 ) -> None:
     task = register_task(grid)
     with forbid_reads():
@@ -353,14 +376,15 @@ def test_plan_shows_pairs_and_reads_no_voxel(
     assert planned.bytes_read > 0
     links = dask.get(graph, list(graph))
     kept = ("kind", "fixed", "moving", "transform", "quality", "precision_um", "overlap")
-    for link, other in zip(links, registered(task.run()).links, strict=True):
+    for link, other in zip(links, registered(whole).links, strict=True):
         assert all(getattr(link, name) == getattr(other, name) for name in kept)
 
 
-def test_processes_find_what_threads_find(grid: Truth, register_task: Callable[..., Task]) -> None:
+def test_processes_find_what_threads_find(
+    grid: Truth, whole: TaskResult, register_task: Callable[..., Task]
+) -> None:
     task = register_task(grid, fusion__enabled=False)
-    threads = registered(task.run())
     with connect("processes", n_workers=2) as cluster:
         processes = registered(task.run(cluster=cluster))
-    assert processes.links == threads.links
-    assert processes.transforms == threads.transforms
+    assert processes.links == registered(whole).links
+    assert processes.transforms == registered(whole).transforms

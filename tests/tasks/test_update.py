@@ -26,9 +26,9 @@ FORMATS = ["lux", "bdv", "imaris", "ome-zarr"]
 
 
 @pytest.fixture
-def grid(tmp_path: Path) -> Truth:
+def grid(tmp_path: Path, copy_experiment: Callable[..., Truth]) -> Truth:
     """2 x 3 tiles, many chunks of 64 voxels."""
-    return small_experiment(tmp_path / "grid", shape=(66, 200, 330), tiles=(2, 3), overlap=20)
+    return copy_experiment(tmp_path / "grid", shape=(66, 200, 330), tiles=(2, 3), overlap=20)
 
 
 def sidecar_of(truth: Truth, tile: int) -> Path:
