@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,32 +38,47 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 KERNELS = Path(__file__).with_name("kernels.py")
-_compiling: list[subprocess.Popen[str]] = []
+_compiling: dict[str, subprocess.Popen[str]] = {}
 
 
 def _compile_kernels() -> None:
-    """Where tests run side by side on a fresh clone, each would compile what the others do."""
-    if any(Path(luxdask.__file__).parent.rglob("*.nbi")):
+    """On a fresh clone tests that run side by side would each compile what the others do.
+
+    What was found meanwhile is kept for a test.
+    """
+    package = Path(luxdask.__file__).parent
+    if "NUMBA_CACHE_DIR" in os.environ or any(package.rglob("*.nbi")):
         return
+    os.environ["LUXDASK_FRESH_KERNELS"] = tempfile.mkdtemp()
     for part in ("registration", "images"):
-        words = [sys.executable, str(KERNELS), part]
-        _compiling.append(subprocess.Popen(words, stderr=subprocess.PIPE, text=True))
+        _compiling[part] = subprocess.Popen(
+            [sys.executable, str(KERNELS), part],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any) -> None:
     """No test begins before the kernels are there."""
-    for process in _compiling:
-        _, said = process.communicate()
-        if process.returncode != 0:
+    while _compiling:
+        part, process = _compiling.popitem()
+        found, said = process.communicate()
+        if process.returncode == 0:
+            Path(os.environ["LUXDASK_FRESH_KERNELS"], part).write_text(found)
+        else:
             node.config.get_terminal_writer().line(f"kernels were not compiled before:\n{said}")
-    _compiling.clear()
 
 
-def pytest_unconfigure() -> None:
-    """Not all of them may have ended, where no test ran."""
-    for process in _compiling:
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Kernels may be compiled still, where no test ran."""
+    if hasattr(config, "workerinput"):
+        return
+    for process in _compiling.values():
         process.kill()
+    if "LUXDASK_FRESH_KERNELS" in os.environ:
+        shutil.rmtree(os.environ.pop("LUXDASK_FRESH_KERNELS"))
 
 
 LONG = (

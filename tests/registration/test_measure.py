@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -255,38 +252,3 @@ def test_tiles_of_real_volumes(real_data: Path, name: str, scale: float, spacing
     assert len(errors) >= 3
     assert np.median(errors) < 0.06
     assert max(errors) < 0.2
-
-
-_MEASURE = """
-import numpy as np
-from luxdask.model.geometry import Affine
-from luxdask.registration.match import MatchParams
-from luxdask.registration.measure import match
-from luxdask.registration.patch import Patch
-rng = np.random.default_rng(1)
-sample = np.cumsum(np.cumsum(np.cumsum(rng.normal(size=(34, 64, 64)), 0), 1), 2)
-sample = np.sin(sample / 40) * 500 + 1000
-views = [sample[a : a + 30, a : a + 60, a : a + 60] for a in (0, 3)]
-noisy = [(v + rng.normal(0, 20, v.shape)).astype(np.float32) for v in views]
-fixed, moving = (Patch(v, Affine()) for v in noisy)
-for model in ("translation", "rigid"):
-    found = match(fixed, moving, MatchParams(model=model))
-    print(found.status, found.transform.offset, found.quality)
-"""
-
-
-def test_kernels_give_the_same_fresh_and_from_the_cache(tmp_path: Path) -> None:
-    # where a run goes on, or a worker joins, links must come out the same to the last bit
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    fresh, cached = (
-        subprocess.run(
-            [sys.executable, "-c", _MEASURE],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for _ in range(2)
-    )
-    assert fresh.count("ok") == 2
-    assert fresh == cached
