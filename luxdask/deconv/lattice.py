@@ -57,7 +57,14 @@ def gaussian_lines(covariance_vx: NDArray[np.float64]) -> list[Line]:
 
     It must be symmetric and positive definite.
     """
-    return [Line(step, gaussian_taps(w)) for step, w in _selling(covariance_vx)]
+    matrix = np.asarray(covariance_vx, dtype=np.float64)
+    return list(_gaussian_lines(tuple(matrix.ravel().tolist())))
+
+
+@lru_cache(maxsize=256)
+def _gaussian_lines(covariance_vx: tuple[float, ...]) -> tuple[Line, ...]:
+    matrix = np.array(covariance_vx).reshape(3, 3)
+    return tuple(Line(step, gaussian_taps(w)) for step, w in _selling(matrix))
 
 
 def line_kernel(lines: list[Line]) -> NDArray[np.float64]:

@@ -171,7 +171,9 @@ def deconvolve_chunk(job: DeconvolveJob) -> NDArray[np.uint16]:
             read_window(part, voxels)
         quality = [None if file is None else load_quality(file) for file in job.quality]
         backgrounds = [load_background(b) if isinstance(b, str) else b for b in job.backgrounds]
-    return _deconvolve(job, pool, parts, quality, backgrounds)
+    views = _sample(job, pool, parts, quality)
+    del pool, parts  # the iterations need the memory
+    return _deconvolve(job, views, backgrounds)
 
 
 def _deconvolve_pieces(job: DeconvolveJob) -> NDArray[np.uint16]:
@@ -192,7 +194,7 @@ def deconvolve_read(
     pool, parts = empty_windows([part.window.shape for part in job.parts])
     for voxels, window in zip(parts, windows, strict=True):
         voxels[...] = window
-    return _deconvolve(job, pool, parts, quality, backgrounds)
+    return _deconvolve(job, _sample(job, pool, parts, quality), backgrounds)
 
 
 def psf_of(view: View, params: DeconvolutionParams) -> Psf:
@@ -317,28 +319,27 @@ class _Sampled:
 
 
 def _deconvolve(
-    job: DeconvolveJob,
-    pool: NDArray[np.uint16],
-    parts: Sequence[NDArray[np.uint16]],
-    quality: Sequence[NDArray[np.float32] | None],
-    backgrounds: Sequence[float],
+    job: DeconvolveJob, views: Sequence[_Sampled], backgrounds: Sequence[float]
 ) -> NDArray[np.uint16]:
-    """Sample the views, take their backgrounds off, deconvolve, and put the backgrounds back."""
-    if not job.parts:
-        return np.zeros(job.box.shape, np.uint16)
-    views = _sample(job, pool, parts, quality)
+    """Take the views' backgrounds off, deconvolve, and put the backgrounds back."""
+    block = np.zeros(job.box.shape, np.uint16)
+    if not views:
+        return block
+    removed = [np.float32(max(0.0, background - PEDESTAL)) for background in backgrounds]
     total = np.zeros(job.region.shape, np.float32)
     for view in views:
         total[_in(view.box, job.region)] += view.weight
-    removed = np.zeros(job.box.shape, np.float32)
-    for view, background in zip(views, backgrounds, strict=True):
-        below = np.float32(max(0.0, background - PEDESTAL))
+    for view, below in zip(views, removed, strict=True):
         _settle(view.image, view.weight, total[_in(view.box, job.region)], below)
-        common = job.box & view.box
-        if common:
-            removed[_in(common, job.box)] += view.weight[_in(common, view.box)] * below
     del total
-    return _stored(_iterate(job, views)[_in(job.box, job.region)] + removed, job.params.scale)
+    values = _iterate(job, views)[_in(job.box, job.region)]
+    for view, below in zip(views, removed, strict=True):
+        common = job.box & view.box
+        if common and below > 0:
+            share = view.weight[_in(common, view.box)]
+            _restore(values[_in(common, job.box)], share, below)
+    _round(values, np.float32(job.params.scale), block)
+    return block
 
 
 def _sample(
@@ -376,6 +377,30 @@ def _settle(image, weight, total, below):  # type: ignore[no-untyped-def]
                 shares[x] = shares[x] / max(sums[x], least)
 
 
+@kernel
+def _restore(values, share, below):  # type: ignore[no-untyped-def]
+    """Add a view's share of what was taken off."""
+    nz, ny, nx = values.shape
+    for z in range(nz):
+        for y in range(ny):
+            row, shares = values[z, y], share[z, y]
+            for x in range(nx):
+                row[x] += shares[x] * below
+
+
+@kernel
+def _round(values, scale, out):  # type: ignore[no-untyped-def]
+    """Round to nearest, saturating at the ends of uint16."""
+    nz, ny, nx = values.shape
+    most = np.float32(65535)
+    for z in range(nz):
+        for y in range(ny):
+            row, target = values[z, y], out[z, y]
+            for x in range(nx):
+                value = min(max(np.rint(row[x] * scale), np.float32(0)), most)
+                target[x] = np.uint16(np.int32(value))
+
+
 def _in(box: Box, larger: Box) -> tuple[slice, slice, slice]:
     """A box as an index into the array of another one."""
     return box.shift([-s for s in larger.start]).slices
@@ -410,9 +435,3 @@ def _iterate(job: DeconvolveJob, views: Sequence[_Sampled]) -> NDArray[np.float3
         return np.asarray(iterate())
     require_cuda()
     return on_device(lambda: to_host(iterate(to_device)))
-
-
-def _stored(values: NDArray[np.float32], scale: float) -> NDArray[np.uint16]:
-    """Rounded to nearest, saturating at the ends of uint16."""
-    values = np.rint(values * np.float32(scale))
-    return np.clip(values, 0, 65535).astype(np.uint16)
