@@ -171,9 +171,7 @@ def deconvolve_chunk(job: DeconvolveJob) -> NDArray[np.uint16]:
             read_window(part, voxels)
         quality = [None if file is None else load_quality(file) for file in job.quality]
         backgrounds = [load_background(b) if isinstance(b, str) else b for b in job.backgrounds]
-    views = _sample(job, pool, parts, quality)
-    del pool, parts  # the iterations need the memory
-    return _deconvolve(job, views, backgrounds)
+    return _deconvolve(job, pool, parts, quality, backgrounds)
 
 
 def _deconvolve_pieces(job: DeconvolveJob) -> NDArray[np.uint16]:
@@ -194,7 +192,7 @@ def deconvolve_read(
     pool, parts = empty_windows([part.window.shape for part in job.parts])
     for voxels, window in zip(parts, windows, strict=True):
         voxels[...] = window
-    return _deconvolve(job, _sample(job, pool, parts, quality), backgrounds)
+    return _deconvolve(job, pool, parts, quality, backgrounds)
 
 
 def psf_of(view: View, params: DeconvolutionParams) -> Psf:
@@ -319,85 +317,135 @@ class _Sampled:
 
 
 def _deconvolve(
-    job: DeconvolveJob, views: Sequence[_Sampled], backgrounds: Sequence[float]
-) -> NDArray[np.uint16]:
-    """Take the views' backgrounds off, deconvolve, and put the backgrounds back."""
-    block = np.zeros(job.box.shape, np.uint16)
-    if not views:
-        return block
-    removed = [np.float32(max(0.0, background - PEDESTAL)) for background in backgrounds]
-    total = np.zeros(job.region.shape, np.float32)
-    for view in views:
-        total[_in(view.box, job.region)] += view.weight
-    for view, below in zip(views, removed, strict=True):
-        _settle(view.image, view.weight, total[_in(view.box, job.region)], below)
-    del total
-    values = _iterate(job, views)[_in(job.box, job.region)]
-    for view, below in zip(views, removed, strict=True):
-        common = job.box & view.box
-        if common and below > 0:
-            share = view.weight[_in(common, view.box)]
-            _restore(values[_in(common, job.box)], share, below)
-    _round(values, np.float32(job.params.scale), block)
-    return block
-
-
-def _sample(
     job: DeconvolveJob,
     pool: NDArray[np.uint16],
     parts: Sequence[NDArray[np.uint16]],
     quality: Sequence[NDArray[np.float32] | None],
-) -> list[_Sampled]:
-    """The views on the output grid."""
-    views = []
-    for n, (part, voxels, weights) in enumerate(zip(job.parts, parts, quality, strict=True)):
-        box = job.region_of(n)
-        image, weight = sample_window(
-            window_of(part, voxels, weights),
-            pool,
-            box.shape,
-            corner=box.start,
-            interpolation=job.params.interpolation,
-            blend=job.params.blend,
-        )
-        views.append(_Sampled(image, weight, box))
-    return views
+    backgrounds: Sequence[float],
+) -> NDArray[np.uint16]:
+    """Sample the views, take their backgrounds off, deconvolve, and put the backgrounds back.
+
+    Views of the same point-spread function become one first, their weighted mean. Nothing changes
+    by it: ``sum(w * (image / seen - 1))`` of views that see alike is ``W * (mean / seen - 1)`` with
+    the sum W of their weights. So tiles cost as much as one image.
+    """
+    block = np.zeros(job.box.shape, np.uint16)
+    if not job.parts:
+        return block
+    removed = np.zeros(job.box.shape, np.float32)
+
+    def sampled(n: int) -> _Sampled:
+        view = _sample(job, n, pool, parts[n], quality[n])
+        below = np.float32(max(0.0, backgrounds[n] - PEDESTAL))
+        _dim(view.image, below)
+        common = job.box & view.box
+        if common and below > 0:
+            weight = view.weight[_in(common, view.box)]
+            _gather(removed[_in(common, job.box)], weight, below)
+        return view
+
+    groups = _alike(job)
+    views = [_mean([job.region_of(n) for n in group], map(sampled, group)) for group in groups]
+    total = np.zeros(job.region.shape, np.float32)
+    for view in views:
+        total[_in(view.box, job.region)] += view.weight
+    for view in views:
+        _divide(view.weight, total[_in(view.box, job.region)])
+    _divide(removed, total[_in(job.box, job.region)])
+    del total
+    psfs = [job.psfs[group[0]] for group in groups]
+    values = _iterate(job, psfs, views)[_in(job.box, job.region)]
+    _round(values, removed, np.float32(job.params.scale), block)
+    return block
+
+
+def _alike(job: DeconvolveJob) -> list[list[int]]:
+    """Numbers of the views that are deconvolved as one; where they take turns, each alone."""
+    given = job.params.deconvolution
+    assert given is not None  # jobs of this kind are made for no other task
+    if given.order != "joint":
+        return [[n] for n in range(len(job.psfs))]
+    groups: dict[Psf, list[int]] = {}
+    for n, psf in enumerate(job.psfs):
+        groups.setdefault(psf, []).append(n)
+    return list(groups.values())
+
+
+def _sample(
+    job: DeconvolveJob,
+    n: int,
+    pool: NDArray[np.uint16],
+    voxels: NDArray[np.uint16],
+    quality: NDArray[np.float32] | None,
+) -> _Sampled:
+    """A view on the output grid."""
+    box = job.region_of(n)
+    image, weight = sample_window(
+        window_of(job.parts[n], voxels, quality),
+        pool,
+        box.shape,
+        corner=box.start,
+        interpolation=job.params.interpolation,
+        blend=job.params.blend,
+    )
+    return _Sampled(image, weight, box)
+
+
+def _mean(boxes: Sequence[Box], views: Iterator[_Sampled]) -> _Sampled:
+    """The weighted mean of views, where one of them is; one at a time is in memory."""
+    if len(boxes) == 1:
+        return next(views)
+    start = np.min([box.start for box in boxes], axis=0)
+    stop = np.max([box.stop for box in boxes], axis=0)
+    box = Box(shape3(start.tolist()), shape3(stop.tolist()))
+    image, weight = (np.zeros(box.shape, np.float32) for _ in range(2))
+    for view in views:
+        place = _in(view.box, box)
+        _gather(image[place], view.weight, view.image)
+        weight[place] += view.weight
+    _divide(image, weight)
+    return _Sampled(image, weight, box)
 
 
 @kernel
-def _settle(image, weight, total, below):  # type: ignore[no-untyped-def]
-    """Take the background off, and make the weight a share of all views' `total`, in one pass."""
+def _dim(image, below):  # type: ignore[no-untyped-def]
+    """Take a background off; nothing is below 0."""
     nz, ny, nx = image.shape
-    zero, least = np.float32(0), np.float32(SMALLEST_SUM)
     for z in range(nz):
         for y in range(ny):
-            values, shares, sums = image[z, y], weight[z, y], total[z, y]
+            values = image[z, y]
             for x in range(nx):
-                values[x] = max(values[x] - below, zero)
-                shares[x] = shares[x] / max(sums[x], least)
+                values[x] = max(values[x] - below, np.float32(0))
+
+
+def _gather(sums: Any, weight: Any, values: Any) -> None:
+    """``sums += weight * values``, without a volume for the product."""
+    for plane in range(len(sums)):
+        sums[plane] += weight[plane] * (values if np.ndim(values) == 0 else values[plane])
 
 
 @kernel
-def _restore(values, share, below):  # type: ignore[no-untyped-def]
-    """Add a view's share of what was taken off."""
+def _divide(values, weight):  # type: ignore[no-untyped-def]
+    """Divide by the sum of weights, where there is one."""
     nz, ny, nx = values.shape
+    least = np.float32(SMALLEST_SUM)
     for z in range(nz):
         for y in range(ny):
-            row, shares = values[z, y], share[z, y]
+            row, weights = values[z, y], weight[z, y]
             for x in range(nx):
-                row[x] += shares[x] * below
+                row[x] /= max(weights[x], least)
 
 
 @kernel
-def _round(values, scale, out):  # type: ignore[no-untyped-def]
-    """Round to nearest, saturating at the ends of uint16."""
+def _round(values, removed, scale, out):  # type: ignore[no-untyped-def]
+    """Put back what was taken off, and round to nearest, saturating at the ends of uint16."""
     nz, ny, nx = values.shape
     most = np.float32(65535)
     for z in range(nz):
         for y in range(ny):
-            row, target = values[z, y], out[z, y]
+            row, more, target = values[z, y], removed[z, y], out[z, y]
             for x in range(nx):
-                value = min(max(np.rint(row[x] * scale), np.float32(0)), most)
+                value = min(max(np.rint((row[x] + more[x]) * scale), np.float32(0)), most)
                 target[x] = np.uint16(np.int32(value))
 
 
@@ -406,11 +454,13 @@ def _in(box: Box, larger: Box) -> tuple[slice, slice, slice]:
     return box.shift([-s for s in larger.start]).slices
 
 
-def _iterate(job: DeconvolveJob, views: Sequence[_Sampled]) -> NDArray[np.float32]:
+def _iterate(
+    job: DeconvolveJob, psfs: Sequence[Psf], views: Sequence[_Sampled]
+) -> NDArray[np.float32]:
     """Richardson-Lucy where the settings say; the result is in the memory of the CPU."""
     given = job.params.deconvolution
     assert given is not None  # jobs of this kind are made for no other task
-    blurs = [psf_blur(psf, job.spacing_um) for psf in job.psfs]
+    blurs = [psf_blur(psf, job.spacing_um) for psf in psfs]
 
     def iterate(move: Any = lambda array: array) -> Any:
         return richardson_lucy(
