@@ -8,14 +8,14 @@ image had been deconvolved at once. As in `luxdask.graph.fusion` there are two f
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import product
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from luxdask.array.backend import require_cuda, to_device, to_host
-from luxdask.array.jit import kernel
 from luxdask.deconv.blur import Blur, gaussian_blur, sampled_blur
 from luxdask.deconv.halo import halo_vx
 from luxdask.deconv.measured import checked_psf, cleaned_psf, resampled_psf
@@ -41,6 +41,15 @@ from luxdask.graph.placement import part_of
 from luxdask.graph.quality import load_quality
 from luxdask.graph.read import read_window
 from luxdask.graph.stopwatch import timed
+from luxdask.graph.weighted import (
+    Sampled,
+    add_weighted,
+    divide,
+    inside,
+    round_into,
+    take_off,
+    weighted_mean,
+)
 from luxdask.io.psf_file import read_stack
 from luxdask.model.geometry import Box, shape3
 
@@ -55,7 +64,6 @@ if TYPE_CHECKING:
     from luxdask.model.view import View
 
 _EDGE = 1e-6
-SMALLEST_SUM = 1e-37
 
 PEDESTAL = 16.0
 """Grey values of the background that stay under the light: with none at all, noise in the dark
@@ -106,17 +114,34 @@ class DeconvolveJob:
         assert given is not None  # jobs of this kind are made for no other task
         if not self.parts:
             return 0
+        groups = self.groups
         if self.params.device != "cpu":  # images, weights and the result; the rest is on the GPU
-            return 4 * (2 * len(self.parts) + 1) * self.region.size
-        return peak_bytes(
+            return 4 * (2 * len(groups) + 1) * self.region.size + 4 * self.box.size
+        return 4 * self.box.size + peak_bytes(
             self.region.shape,
-            [psf_blur(psf, self.spacing_um) for psf in self.psfs],
+            [psf_blur(self.psfs[group[0]], self.spacing_um) for group in groups],
             regularisation=given.regularisation,
             order=given.order,
             back_projector=given.back_projector,
             acceleration=given.acceleration,
-            parts=[self.region_of(n).shape for n in range(len(self.parts))],
+            parts=[self.group_box(group).shape for group in groups],
         )
+
+    @property
+    def groups(self) -> list[list[int]]:
+        """Numbers of the views that are deconvolved as one; where they take turns, each alone."""
+        given = self.params.deconvolution
+        assert given is not None  # jobs of this kind are made for no other task
+        if given.order != "joint":
+            return [[n] for n in range(len(self.psfs))]
+        groups: dict[Psf, list[int]] = {}
+        for n, psf in enumerate(self.psfs):
+            groups.setdefault(psf, []).append(n)
+        return list(groups.values())
+
+    def group_box(self, group: Sequence[int]) -> Box:
+        """The part of the region that views which are deconvolved as one cover together."""
+        return reduce(or_, map(self.region_of, group))
 
     def in_pieces(self) -> DeconvolveJob | None:
         """The same block with less memory; None where it is made of pieces already."""
@@ -178,7 +203,7 @@ def _deconvolve_pieces(job: DeconvolveJob) -> NDArray[np.uint16]:
     """One box after the other, into one block."""
     block = np.zeros(job.box.shape, dtype=np.uint16)
     for piece in job.piece_jobs():
-        block[_in(piece.box, job.box)] = deconvolve_chunk(piece)
+        block[inside(piece.box, job.box)] = deconvolve_chunk(piece)
     return block
 
 
@@ -307,15 +332,6 @@ def grown(box: Box, by: Shape, within: Box | None = None) -> Box:
     return Box(shape3(first), shape3(last))
 
 
-@dataclass(frozen=True, slots=True)
-class _Sampled:
-    """A view on its part of the region: values, weights, and where the part lies in the output."""
-
-    image: NDArray[np.float32]
-    weight: NDArray[np.float32]
-    box: Box
-
-
 def _deconvolve(
     job: DeconvolveJob,
     pool: NDArray[np.uint16],
@@ -334,41 +350,31 @@ def _deconvolve(
         return block
     removed = np.zeros(job.box.shape, np.float32)
 
-    def sampled(n: int) -> _Sampled:
+    def sampled(n: int) -> Sampled:
         view = _sample(job, n, pool, parts[n], quality[n])
         below = np.float32(max(0.0, backgrounds[n] - PEDESTAL))
-        _dim(view.image, below)
+        take_off(view.image, below)
         common = job.box & view.box
         if common and below > 0:
-            weight = view.weight[_in(common, view.box)]
-            _gather(removed[_in(common, job.box)], weight, below)
+            weight = view.weight[inside(common, view.box)]
+            add_weighted(removed[inside(common, job.box)], weight, below)
         return view
 
-    groups = _alike(job)
-    views = [_mean([job.region_of(n) for n in group], map(sampled, group)) for group in groups]
+    groups = job.groups
+    views = [
+        weighted_mean(job.group_box(group), map(sampled, group), len(group)) for group in groups
+    ]
     total = np.zeros(job.region.shape, np.float32)
     for view in views:
-        total[_in(view.box, job.region)] += view.weight
+        total[inside(view.box, job.region)] += view.weight
     for view in views:
-        _divide(view.weight, total[_in(view.box, job.region)])
-    _divide(removed, total[_in(job.box, job.region)])
+        divide(view.weight, total[inside(view.box, job.region)])
+    divide(removed, total[inside(job.box, job.region)])
     del total
     psfs = [job.psfs[group[0]] for group in groups]
-    values = _iterate(job, psfs, views)[_in(job.box, job.region)]
-    _round(values, removed, np.float32(job.params.scale), block)
+    values = _iterate(job, psfs, views)[inside(job.box, job.region)]
+    round_into(values, removed, np.float32(job.params.scale), block)
     return block
-
-
-def _alike(job: DeconvolveJob) -> list[list[int]]:
-    """Numbers of the views that are deconvolved as one; where they take turns, each alone."""
-    given = job.params.deconvolution
-    assert given is not None  # jobs of this kind are made for no other task
-    if given.order != "joint":
-        return [[n] for n in range(len(job.psfs))]
-    groups: dict[Psf, list[int]] = {}
-    for n, psf in enumerate(job.psfs):
-        groups.setdefault(psf, []).append(n)
-    return list(groups.values())
 
 
 def _sample(
@@ -377,7 +383,7 @@ def _sample(
     pool: NDArray[np.uint16],
     voxels: NDArray[np.uint16],
     quality: NDArray[np.float32] | None,
-) -> _Sampled:
+) -> Sampled:
     """A view on the output grid."""
     box = job.region_of(n)
     image, weight = sample_window(
@@ -388,74 +394,11 @@ def _sample(
         interpolation=job.params.interpolation,
         blend=job.params.blend,
     )
-    return _Sampled(image, weight, box)
-
-
-def _mean(boxes: Sequence[Box], views: Iterator[_Sampled]) -> _Sampled:
-    """The weighted mean of views, where one of them is; one at a time is in memory."""
-    if len(boxes) == 1:
-        return next(views)
-    start = np.min([box.start for box in boxes], axis=0)
-    stop = np.max([box.stop for box in boxes], axis=0)
-    box = Box(shape3(start.tolist()), shape3(stop.tolist()))
-    image, weight = (np.zeros(box.shape, np.float32) for _ in range(2))
-    for view in views:
-        place = _in(view.box, box)
-        _gather(image[place], view.weight, view.image)
-        weight[place] += view.weight
-    _divide(image, weight)
-    return _Sampled(image, weight, box)
-
-
-@kernel
-def _dim(image, below):  # type: ignore[no-untyped-def]
-    """Take a background off; nothing is below 0."""
-    nz, ny, nx = image.shape
-    for z in range(nz):
-        for y in range(ny):
-            values = image[z, y]
-            for x in range(nx):
-                values[x] = max(values[x] - below, np.float32(0))
-
-
-def _gather(sums: Any, weight: Any, values: Any) -> None:
-    """``sums += weight * values``, without a volume for the product."""
-    for plane in range(len(sums)):
-        sums[plane] += weight[plane] * (values if np.ndim(values) == 0 else values[plane])
-
-
-@kernel
-def _divide(values, weight):  # type: ignore[no-untyped-def]
-    """Divide by the sum of weights, where there is one."""
-    nz, ny, nx = values.shape
-    least = np.float32(SMALLEST_SUM)
-    for z in range(nz):
-        for y in range(ny):
-            row, weights = values[z, y], weight[z, y]
-            for x in range(nx):
-                row[x] /= max(weights[x], least)
-
-
-@kernel
-def _round(values, removed, scale, out):  # type: ignore[no-untyped-def]
-    """Put back what was taken off, and round to nearest, saturating at the ends of uint16."""
-    nz, ny, nx = values.shape
-    most = np.float32(65535)
-    for z in range(nz):
-        for y in range(ny):
-            row, more, target = values[z, y], removed[z, y], out[z, y]
-            for x in range(nx):
-                value = min(max(np.rint((row[x] + more[x]) * scale), np.float32(0)), most)
-                target[x] = np.uint16(np.int32(value))
-
-
-def _in(box: Box, larger: Box) -> tuple[slice, slice, slice]:
-    """A box as an index into the array of another one."""
-    return box.shift([-s for s in larger.start]).slices
+    return Sampled(image, weight, box)
 
 
 def _iterate(
-    job: DeconvolveJob, psfs: Sequence[Psf], views: Sequence[_Sampled]
+    job: DeconvolveJob, psfs: Sequence[Psf], views: Sequence[Sampled]
 ) -> NDArray[np.float32]:
     """Richardson-Lucy where the settings say; the result is in the memory of the CPU."""
     given = job.params.deconvolution

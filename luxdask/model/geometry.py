@@ -142,6 +142,12 @@ class Box:
     def __bool__(self) -> bool:
         return all(b > a for a, b in zip(self.start, self.stop, strict=True))
 
+    def __or__(self, other: Box) -> Box:
+        """The smallest box that holds both."""
+        start = [min(a, b) for a, b in zip(self.start, other.start, strict=True)]
+        stop = [max(a, b) for a, b in zip(self.stop, other.stop, strict=True)]
+        return Box(shape3(start), shape3(stop))
+
     def __and__(self, other: Box) -> Box:
         start = [max(a, b) for a, b in zip(self.start, other.start, strict=True)]
         stop = [min(a, b) for a, b in zip(self.stop, other.stop, strict=True)]

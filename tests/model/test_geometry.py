@@ -170,3 +170,8 @@ def test_a_box_turned_by_any_angle_is_enclosed_by_all_its_corners():
     turned = box.moved(Affine.from_array([[1, 0, 0], [0, half, -half], [0, half, half]]))
     np.testing.assert_allclose(turned.lower, (0, -6 * half, 0), atol=1e-12)
     np.testing.assert_allclose(turned.upper, (2, 4 * half, 10 * half), atol=1e-12)
+
+
+def test_the_smallest_box_that_holds_two() -> None:
+    held = Box((0, 5, 2), (4, 9, 3)) | Box((2, 1, 8), (3, 6, 9))
+    assert held == Box((0, 1, 2), (4, 9, 9))
