@@ -208,6 +208,7 @@ def test_jobs_follow_the_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("luxdask.cluster.jobs.SHRINK_AFTER_S", 1.0)
+    slurm.wait_for(lambda: not slurm.jobs(), "the end of jobs of the test before")
     with connect(site(scale="minimum = 0\nmaximum = 2")) as cluster:
         assert not slurm.jobs()
         most = 0
